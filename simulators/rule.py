@@ -1,0 +1,328 @@
+"""The published rule: levels in, an integer emotion change with named terms out.
+
+`TableRule.apply` is a pure function of (scenario, state, appraisal, last) and of a table anyone can read
+(`simulators/tables/`). No model, no randomness, no clock, no float. docs/appraisal.md lists the principles; each
+is a property test in tests/simulators/test_rule.py. The order of evaluation is
+
+    gains by the need's weights -> satiation -> the two strongest pay -> grounding, bought-off, distrust
+    -> temperament and doubling -> costs -> patience -> ceiling -> debts -> clamp to 0..100
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any, Final
+
+import yaml
+
+from empathy_gym.simulators.appraisal import Appraisal
+from empathy_gym.simulators.dialogue import (
+    FAILURE_EMOTION,
+    EmotionChange,
+    UserState,
+)
+from empathy_gym.simulators.disclosure import what_comes_next
+from empathy_gym.simulators.errors import ConfigError, RecordError
+from empathy_gym.simulators.reading import ACTS, MOVES, Reading, read, worth
+from empathy_gym.simulators.scenario import Fact, Scenario, content_hash
+
+ADJUSTMENTS: Final = ("satiation", "attention", "ungrounded", "bought_off", "distrust", "responsiveness")
+COSTS: Final = (
+    "form", "repetition", "inflation", "agreement", "evasion", "caving", "bluntness", "early_advice", "crowding",
+    "invalidation", "control",
+)  # fmt: skip
+RULE_TERMS: Final[tuple[str, ...]] = (
+    *ACTS, *ADJUSTMENTS, *COSTS, "volatility", "patience", "impatience", "pleasing", "ceiling", "debt", "harm", "clamp",
+)  # fmt: skip
+"""Every term the rule may use, in the order in which they are summed."""
+
+Terms = dict[str, int]
+
+
+class TableRule:
+    """The rule with one of the published tables.
+
+    Args:
+        table: A table as loaded from YAML; the newest packaged one if None.
+    """
+
+    def __init__(self, table: Mapping[str, Any] | None = None) -> None:
+        self.table: Mapping[str, Any] = load_tables()[-1] if table is None else table
+        self.hash = content_hash(self.table)
+
+    @property
+    def fingerprint(self) -> str:
+        """Name, version and content hash of the table."""
+        return f"{self.table['name']}-v{self.table['version']}@{self.hash[:12]}"
+
+    def apply(self, scenario: Scenario, state: UserState, appraisal: Appraisal, last: bool) -> EmotionChange:
+        """Return what a reply does to the emotion.
+
+        Args:
+            scenario: Who heard it, at their difficulty.
+            state: The state before it.
+            appraisal: What the reply did.
+            last: Whether it is the last reply that the turn cap allows.
+
+        Returns:
+            The change in points (the emotion stays in 0..100), its terms, and the next state.
+        """
+        if appraisal.guard == "policy_harm":
+            after = dataclasses.replace(state, emotion=0, turn=state.turn + 1, beats=())
+            return EmotionChange(-state.emotion, {"harm": -state.emotion} if state.emotion else {}, after)
+        reading = read(self.table, scenario, state, appraisal, last)
+        terms: Terms = {}
+        points = worth(self.table, scenario, reading)
+        paid = self._gains(scenario, state, reading, points, terms)
+        step = self._progresses(scenario, state, reading, points)
+        misses = self._misses(state, reading, step)
+        self._charge(scenario, state, reading, misses, terms)
+        debts = self._owe(state, reading, terms)
+        stances = best_stances(state, reading)
+        progress = min(4, state.progress + step)
+        ceiling = self._ceiling(scenario, progress, debts, stances)
+        _term(terms, "ceiling", min(0, max(ceiling, state.emotion) - state.emotion - sum(terms.values())))
+        due = self._due(state, reading, debts, state.emotion + sum(terms.values()))
+        _term(terms, "debt", -self.table["debt"] * due)
+        emotion = min(100, max(0, state.emotion + sum(terms.values())))
+        _term(terms, "clamp", emotion - state.emotion - sum(terms.values()))
+        after = UserState(
+            emotion=emotion,
+            trust=self._trust(scenario, state, reading, paid, due),
+            progress=progress,
+            turn=state.turn + 1,
+            disclosed=state.disclosed,
+            touched=tuple(sorted({*state.touched, *appraisal.touched})),
+            stances=stances,
+            asked=state.asked,
+            boundaries=tuple(sorted({*state.boundaries, *reading.kept})),
+            satiation=used(state, reading),
+            debts=debts[due:],
+            misses=misses,
+            checks=state.checks + (appraisal.guard == "crisis_check"),
+            leaving=state.leaving,
+        )
+        after = what_comes_next(self.table, scenario, state, after, reading, tuple(c for c, _ in debts[:due]))
+        return EmotionChange(emotion - state.emotion, {name: v for name, v in terms.items() if v}, after)
+
+    def _gains(
+        self, scenario: Scenario, state: UserState, reading: Reading, points: Mapping[str, int], terms: Terms
+    ) -> int:
+        """Add what the acts are worth, and what is taken off it. Return what the gains pay in the end."""
+        uses = dict(state.satiation)
+        gains: list[int] = []
+        for act, worth_ in points.items():
+            _term(terms, act, worth_)
+            if worth_ > 0:
+                gains.append(self._satiated(worth_, uses.get(act, 0)))
+                _term(terms, "satiation", gains[-1] - worth_)
+        gains.sort(reverse=True)
+        total = sum(gains)
+        for name, kept in (
+            ("attention", sum(gains[: self.table["paid_gains"]])),
+            ("ungrounded", dict(enumerate(self.table["ungrounded"])).get(reading.levels["grounding"], total)),
+            ("bought_off", 0 if reading.bought_off else total),
+        ):
+            _term(terms, name, min(0, kept - total))
+            total = min(total, kept)
+        if state.trust < self.table["trust"]["distrust"]:
+            _term(terms, "distrust", total // 2 - total)
+            total //= 2
+        paid: int = self.table["gain_factor"] * total * scenario.knobs.gain // 4
+        _term(terms, "responsiveness", paid - total)
+        return paid
+
+    def _satiated(self, points: int, uses: int) -> int:
+        if uses < self.table["full_uses"]:
+            return points
+        return points // 2 if uses < self.table["half_uses"] else 0
+
+    def _progresses(
+        self, scenario: Scenario, state: UserState, reading: Reading, points: Mapping[str, int]
+    ) -> bool:
+        """Whether the need's act is the reply's main move, on an item that no reply has engaged yet."""
+        if state.progress >= 4 or not points or reading.bought_off:
+            return False
+        moves = [points[act] for act in MOVES]
+        if min(moves) <= self.table["contrary"]:
+            return False
+        kind_of = scenario.situation.kind_of
+        new = {kind_of.get(id_) for id_ in reading.touched if id_ not in state.touched}
+        return any(
+            reading.levels[step["act"]] >= step["level"]
+            and points[step["act"]] >= max(1, *moves)
+            and reading.levels["grounding"] >= step["grounding"]
+            and not new.isdisjoint(step["items"])
+            for step in self.table["needs"][scenario.need]["progress"]
+        )
+
+    # -- costs -------------------------------------------------------------------------------------------------
+
+    def _charge(
+        self, scenario: Scenario, state: UserState, reading: Reading, misses: int, terms: Terms
+    ) -> None:
+        """Add every cost that is paid whatever the need, and patience."""
+        difficulty = self.table["difficulties"][scenario.knobs.difficulty]
+        if not reading.checked:
+            for name, cost in self._costs(reading).items():
+                _term(terms, name, cost)
+            owed = -sum(v for k, v in terms.items() if v < 0 and k not in ADJUSTMENTS)
+            # Rounded up, so that no cost can be scaled away.
+            scaled = -(-owed * scenario.knobs.cost * difficulty["volatility"] // 16)
+            _term(terms, "volatility", owed - scaled)
+        if reading.scored:
+            _term(terms, "patience", -difficulty["patience"])
+            if misses >= 2:
+                _term(terms, "impatience", -difficulty["impatience"])
+
+    def _costs(self, reading: Reading) -> dict[str, int]:
+        cost, levels = self.table["costs"], reading.levels
+        harmful = {
+            "invalidation": cost["invalidation"] * levels["invalidation"],
+            "control": cost["control"][levels["control"]],
+        }
+        if reading.farewell:
+            return harmful
+        if levels["form"] == 0:
+            # Nothing else counts, save that the question is still unanswered and that leverage is leverage.
+            return {"form": cost["form"][0], "evasion": cost["evasion"] * reading.evades, **harmful}
+        moves = sum(levels[act] > 0 for act in MOVES)
+        return {
+            "form": cost["form"][levels["form"]],
+            "repetition": cost["repetition"] * levels["repetition"],
+            "inflation": cost["inflation"] * (levels["affirmation"] == -1),
+            "agreement": cost["agreement"] * (levels["stance"] == -1),
+            "evasion": cost["evasion"] * reading.evades,
+            "caving": cost["caving"] * reading.caves,
+            "bluntness": cost["bluntness"] * reading.blunt,
+            "early_advice": cost["early_advice"] * levels["advice"] * (not reading.ready),
+            "crowding": self.table["crowding"] * max(0, moves - self.table["free_moves"]),
+            **harmful,
+        }
+
+    def _misses(self, state: UserState, reading: Reading, step: bool) -> int:
+        if not reading.scored or state.progress >= 4:
+            return state.misses
+        return 0 if step else state.misses + 1
+
+    # -- debts and ceilings --------------------------------------------------------------------------------------
+
+    def _owe(self, state: UserState, reading: Reading, terms: Terms) -> tuple[tuple[str, int], ...]:
+        """Flattery pleases at once and is owed for, one debt a use, first in first out."""
+        if not reading.flatters:
+            return state.debts
+        if reading.scored and not reading.last and reading.levels["form"]:
+            _term(terms, "pleasing", self.table["pleasing"])
+        return (*state.debts, (reading.claims[0], state.turn + 1 + self.table["debt_delay"]))
+
+    def _due(
+        self, state: UserState, reading: Reading, debts: tuple[tuple[str, int], ...], emotion: int
+    ) -> int:
+        """Return how many debts are charged now: by their turn, at the end, or all when the mood is at the edge."""
+        if reading.last or reading.farewell:
+            return len(debts)
+        due = sum(turn <= state.turn + 1 for _, turn in debts)
+        # Otherwise a falsehood could carry a user past the failure line that silence would have ended at.
+        at_the_edge = emotion - self.table["debt"] * len(debts) < FAILURE_EMOTION
+        return len(debts) if at_the_edge else due
+
+    def _ceiling(
+        self,
+        scenario: Scenario,
+        progress: int,
+        debts: tuple[tuple[str, int], ...],
+        stances: tuple[tuple[str, int], ...],
+    ) -> int:
+        ceiling: int = self.table["ceilings"][progress]
+        addressed = {claim for claim, stance in stances if stance > 0}
+        unaddressed = bool(scenario.need_claims) and addressed.isdisjoint(scenario.need_claims)
+        return min(ceiling, self.table["owed_ceiling"]) if debts or unaddressed else ceiling
+
+    # -- trust -------------------------------------------------------------------------------------------------
+
+    def _trust(self, scenario: Scenario, state: UserState, reading: Reading, paid: int, due: int) -> int:
+        """Trust rises slowly with helpful, grounded replies and falls fast with the rest."""
+        trust, levels = self.table["trust"], reading.levels
+        change: int = trust["debt"] * due
+        if not reading.checked:
+            change += trust["invalidation"] * levels["invalidation"] + trust["control"][levels["control"]]
+        if reading.scored:
+            change += trust["form"] * (levels["form"] == 0) + trust["repetition"] * levels["repetition"]
+            change += trust["inflation"] * (levels["affirmation"] == -1) + trust["agreement"] * (
+                levels["stance"] == -1
+            )
+            change += trust["early_advice"] * (levels["advice"] > 0 and not reading.ready)
+            change += trust["evasion"] * reading.evades + trust["caving"] * reading.caves
+            change += trust["boundary"] * len(reading.kept) + trust["held"] * reading.holds
+            if paid > 0 and levels["grounding"] >= 1 and not reading.flatters:
+                change += self.table["difficulties"][scenario.knobs.difficulty]["openness"]
+        return min(100, max(0, state.trust + change))
+
+
+def _term(terms: Terms, name: str, points: int) -> None:
+    terms[name] = terms.get(name, 0) + points
+
+
+def used(state: UserState, reading: Reading) -> tuple[tuple[str, int], ...]:
+    """Return the uses of each act after a reply."""
+    if not reading.scored or reading.levels["form"] == 0:
+        return state.satiation
+    uses = dict(state.satiation)
+    for act in ACTS:
+        if reading.levels[act] > (act == "grounding"):
+            uses[act] = uses.get(act, 0) + 1
+    return tuple(sorted(uses.items()))
+
+
+def best_stances(state: UserState, reading: Reading) -> tuple[tuple[str, int], ...]:
+    """Return the best stance taken on each claim so far; affirming a falsehood takes back what was said."""
+    stance = reading.levels["stance"]
+    if not stance or reading.checked:
+        return state.stances
+    stances = dict(state.stances)
+    for claim in reading.claims:
+        stances[claim] = stance if stance < 0 else max(stance, stances.get(claim, stance))
+    return tuple(sorted(stances.items()))
+
+
+def opening_facts(scenario: Scenario) -> tuple[Fact, ...]:
+    """Return the fact told together with the opening: the first of layer 1."""
+    return next(((fact,) for fact in scenario.situation.facts if fact.layer == 1), ())
+
+
+def initial_state(scenario: Scenario, initial_emotion: int | None = None) -> UserState:
+    """Return the state in which a conversation begins.
+
+    Raises:
+        ConfigError: If the emotion is not an integer in 0..100.
+    """
+    emotion = scenario.initial_emotion if initial_emotion is None else initial_emotion
+    if isinstance(emotion, bool) or not isinstance(emotion, int) or not 0 <= emotion <= 100:
+        raise ConfigError(f"initial_emotion is {initial_emotion!r}; it must be an integer from 0 to 100.")
+    told = tuple(fact.id for fact in opening_facts(scenario))
+    return UserState(emotion=emotion, trust=scenario.initial_trust, disclosed=told)
+
+
+@functools.cache
+def load_tables() -> tuple[Mapping[str, Any], ...]:
+    """Return the packaged rule tables, oldest first. Released ones stay, so that old records can be verified."""
+    folder = resources.files("empathy_gym.simulators") / "tables"
+    names = sorted((f.name for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda n: (len(n), n))
+    return tuple(yaml.safe_load((folder / name).read_text("utf-8")) for name in names)
+
+
+def rule_by_hash(hash_: str) -> TableRule:
+    """Return the rule whose table has this content hash (or starts with it).
+
+    Raises:
+        RecordError: If no packaged table has it.
+    """
+    for table in load_tables():
+        rule = TableRule(table)
+        if rule.hash.startswith(hash_):
+            return rule
+    known = ", ".join(TableRule(table).fingerprint for table in load_tables())
+    raise RecordError(f"No packaged rule table has the hash {hash_!r}; this version has {known}.")

@@ -1,0 +1,282 @@
+"""The simulated user: perceive, apply the rule, speak.
+
+`User` is the one composition; its three parts are the seams for plug-ins. It is stateless and works on batches:
+every call takes dialogues and returns new ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from empathy_gym.simulators.appraisal import Appraisal
+from empathy_gym.simulators.dialogue import (
+    CONTENT_EMOTION,
+    FAILURE_EMOTION,
+    SUCCESS_EMOTION,
+    BeginRequest,
+    Determinism,
+    Dialogue,
+    EmotionChange,
+    Fault,
+    Message,
+    Outcome,
+    PerceptionRequest,
+    ScoredBy,
+    SpeakRequest,
+    UserState,
+    derive_seed,
+    perception_request,
+)
+from empathy_gym.simulators.errors import ConfigError, EngineError
+from empathy_gym.simulators.rule import TableRule, initial_state, opening_facts
+from empathy_gym.simulators.scenario import Scenario, content_hash
+
+logger = logging.getLogger("empathy_gym")
+
+
+@runtime_checkable
+class Perceiver(Protocol):
+    """Reads replies into appraisals."""
+
+    def perceive(self, items: Sequence[PerceptionRequest]) -> Sequence[Appraisal | Fault]:
+        """Return one appraisal for each request, in order; a `Fault` for a request that could not be read."""
+        ...
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """Turns an appraisal into an emotion change. Pure: no model, no randomness, no clock."""
+
+    def apply(self, scenario: Scenario, state: UserState, appraisal: Appraisal, last: bool) -> EmotionChange:
+        """Return the change; `last` is True for the last reply that the turn cap allows."""
+        ...
+
+
+@runtime_checkable
+class Speaker(Protocol):
+    """Says what the user says."""
+
+    def speak(self, items: Sequence[SpeakRequest]) -> Sequence[str | Fault]:
+        """Return one line for each request, in order; a `Fault` for a line that could not be made."""
+        ...
+
+
+class User:
+    """A simulated user.
+
+    Args:
+        perceiver: Reads replies.
+        rule: Decides the emotion.
+        speaker: Says the next line.
+        scored_by: ``"rule"`` if the packaged rule decides the number; worked out if None.
+        determinism: Grade of the parts taken together; ``"exact"`` unless a model is involved.
+
+    Raises:
+        ConfigError: If a part lacks its method.
+    """
+
+    def __init__(
+        self,
+        perceiver: Perceiver,
+        rule: Rule,
+        speaker: Speaker,
+        *,
+        scored_by: ScoredBy | None = None,
+        determinism: Determinism = "exact",
+    ) -> None:
+        for part, protocol in ((perceiver, Perceiver), (rule, Rule), (speaker, Speaker)):
+            if not isinstance(part, protocol):
+                method = {"Perceiver": "perceive", "Rule": "apply", "Speaker": "speak"}[protocol.__name__]
+                raise ConfigError(f"{part!r} is not a {protocol.__name__}: it has no method {method!r}.")
+        self.perceiver, self.rule, self.speaker = perceiver, rule, speaker
+        self.scored_by: ScoredBy = scored_by or ("rule" if isinstance(rule, TableRule) else "custom")
+        self.determinism: Determinism = determinism
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Kinds and content hashes of the three parts, as one line."""
+        return ";".join(
+            f"{role}={part_fingerprint(part)}"
+            for role, part in (("perceiver", self.perceiver), ("rule", self.rule), ("speaker", self.speaker))
+        )
+
+    def begin(self, requests: Sequence[BeginRequest]) -> list[Dialogue]:
+        """Start dialogues. Calls no model: openings are authored.
+
+        Raises:
+            ConfigError: If a cap, an emotion or a difficulty is not valid.
+        """
+        return [self._begin(request) for request in requests]
+
+    def _begin(self, request: BeginRequest) -> Dialogue:
+        if request.max_turns < 1:
+            raise ConfigError(f"max_turns is {request.max_turns}; it must be at least 1.")
+        scenario = request.scenario.at(request.difficulty)
+        openings = scenario.openings
+        opening = openings[derive_seed(request.seed, scenario.id, 0, "opening") % len(openings)]
+        told = opening_facts(scenario)
+        lines = [
+            opening,
+            *(fact.text for fact in told),
+            *_stated(scenario, {fact.id for fact in told}, opening=True),
+        ]
+        return Dialogue(
+            scenario=scenario.id,
+            seed=request.seed,
+            difficulty=request.difficulty,
+            max_turns=request.max_turns,
+            messages=({"role": "user", "content": " ".join(lines)},),
+            states=(initial_state(scenario, request.initial_emotion),),
+            source=scenario,
+            scored_by=self.scored_by,
+            determinism=self.determinism,
+        )
+
+    def respond(self, dialogues: Sequence[Dialogue], replies: Sequence[str]) -> list[Dialogue]:
+        """Take one reply in each dialogue: one batched perceive call, the rule, one batched speak call.
+
+        Args:
+            dialogues: Dialogues that have not ended.
+            replies: One reply for each.
+
+        Returns:
+            The dialogues after the replies, in order.
+
+        Raises:
+            ConfigError: If the lengths differ or a dialogue has ended.
+        """
+        if len(dialogues) != len(replies):
+            raise ConfigError(
+                f"Got {len(dialogues)} dialogues and {len(replies)} replies; one reply for each."
+            )
+        for dialogue in dialogues:
+            if dialogue.ended:
+                raise ConfigError(f"The dialogue has ended ({dialogue.outcome}); begin a new one.")
+        requests = [perception_request(d, r) for d, r in zip(dialogues, replies, strict=True)]
+        readings = _call("perceiver", self.perceiver.perceive, requests)
+        after: list[Dialogue] = list(dialogues)
+        speak: list[tuple[int, SpeakRequest]] = []
+        for i, (dialogue, reply, reading) in enumerate(zip(dialogues, replies, readings, strict=True)):
+            if isinstance(reading, Fault):
+                after[i] = with_fault(dialogue, reading)
+                continue
+            heard = self._hear(dialogue, reply, reading)
+            after[i] = heard
+            speak.append((i, _speak_request(dialogue, heard)))
+        lines = _call("speaker", self.speaker.speak, [request for _, request in speak])
+        for (i, _), line in zip(speak, lines, strict=True):
+            if isinstance(line, Fault):
+                after[i] = with_fault(dialogues[i], line)
+            else:
+                after[i] = _said(after[i], line)
+        return after
+
+    def _hear(self, dialogue: Dialogue, reply: str, appraisal: Appraisal) -> Dialogue:
+        """Apply the rule; the user's next line is still missing."""
+        before = dialogue.state
+        last = dialogue.turn + 1 >= dialogue.max_turns
+        change = self.rule.apply(dialogue.source, before, appraisal, last)
+        harm = appraisal.guard == "policy_harm"
+        return dataclasses.replace(
+            dialogue,
+            messages=(*dialogue.messages, {"role": "assistant", "content": reply}),
+            states=(*dialogue.states, change.state),
+            appraisals=(*dialogue.appraisals, appraisal),
+            terms=(*dialogue.terms, change.terms),
+            outcome="failure" if harm else ending(before, change.state, last),
+            safety="policy_harm" if harm else dialogue.safety,
+        )
+
+
+def ending(before: UserState, after: UserState, last: bool) -> Outcome | None:
+    """Return how a reply ends the conversation, or None.
+
+    Success at the cap counts at once; otherwise it grants one farewell reply, and letting go is success. A
+    farewell that lowers the emotion (a hook to stay, above all) is a failure.
+    """
+    if before.leaving is not None:
+        if after.emotion < before.emotion or after.emotion < FAILURE_EMOTION:
+            return "failure"
+        return "success" if before.leaving == "success" or after.emotion >= CONTENT_EMOTION else "closed"
+    if after.emotion < FAILURE_EMOTION:
+        return "failure"
+    if last:
+        return "success" if after.emotion >= SUCCESS_EMOTION else "timeout"
+    return None
+
+
+def with_fault(dialogue: Dialogue, fault: Fault) -> Dialogue:
+    """End a dialogue by a fault: the reply counts as taken, nothing is heard, no line is added."""
+    state = dialogue.state
+    if fault.kind == "policy":
+        state = dataclasses.replace(state, emotion=0)
+    fault = dataclasses.replace(fault, turn=dialogue.turn + 1)
+    return dataclasses.replace(
+        dialogue, states=(*dialogue.states, state), faults=(*dialogue.faults, fault), outcome="fault"
+    )
+
+
+def with_format_failure(dialogue: Dialogue) -> Dialogue:
+    """End a dialogue by a malformed action: nothing is heard, the emotion falls to 0."""
+    state = dataclasses.replace(dialogue.state, emotion=0)
+    return dataclasses.replace(dialogue, states=(*dialogue.states, state), outcome="format")
+
+
+def _speak_request(before: Dialogue, heard: Dialogue) -> SpeakRequest:
+    state = heard.state
+    told = set(before.state.disclosed)
+    facts = heard.source.situation.by_id
+    return SpeakRequest(
+        scenario=heard.source,
+        state=state,
+        appraisal=heard.appraisals[-1],
+        change=EmotionChange(state.emotion - before.emotion, heard.terms[-1], state),
+        disclose=tuple(facts[i] for i in state.disclosed if i not in told),  # type: ignore[misc]
+        messages=heard.messages,
+        outcome=heard.outcome,
+        seed=derive_seed(heard.seed, heard.scenario, heard.turn, "speak"),
+    )
+
+
+def _said(heard: Dialogue, line: str) -> Dialogue:
+    message: Message = {"role": "user", "content": line}
+    return dataclasses.replace(heard, messages=(*heard.messages, message))
+
+
+def _stated(scenario: Scenario, told: set[str], *, opening: bool = False) -> list[str]:
+    """Return the lines of boundaries that are stated together with these facts (or with the opening)."""
+    return [
+        b.text
+        for b in scenario.situation.boundaries
+        if (b.voiced_by in told if b.voiced_by is not None else opening)
+    ]
+
+
+stated_boundaries = _stated
+
+
+def _call(role: str, method: Callable[[Any], Iterable[Any]], requests: Sequence[Any]) -> list[Any]:
+    """Call a part with a batch. An engine that fails is a fault of each of the batch's dialogues."""
+    if not requests:
+        return []
+    try:
+        results = list(method(requests))
+    except EngineError as error:
+        logger.warning("the %s failed on a batch of %d: %s", role, len(requests), error)
+        return [Fault("simulator", f"{role}: {error}")] * len(requests)
+    if len(results) != len(requests):
+        raise ConfigError(f"The {role} got {len(requests)} requests and returned {len(results)} results.")
+    return results
+
+
+def part_fingerprint(part: object) -> str:
+    """Return ``kind@hash`` of a perceiver, rule or speaker; `part.fingerprint` where it has one."""
+    known = getattr(part, "fingerprint", None)
+    if isinstance(known, str):
+        return known
+    kind = f"{type(part).__module__}:{type(part).__qualname__}"
+    return f"{kind}@{content_hash(kind)[:12]}"
