@@ -1,0 +1,11 @@
+"""The environments: conversations as Markov decision processes."""
+
+from __future__ import annotations
+
+from empathy_gym.envs.chat import EmpathyChatEnv
+from empathy_gym.envs.chat_vector import EmpathyChatVectorEnv
+from empathy_gym.envs.info import unbatch_info
+from empathy_gym.envs.registry import register_envs
+from empathy_gym.envs.spaces import UnicodeText
+
+__all__ = ["EmpathyChatEnv", "EmpathyChatVectorEnv", "UnicodeText", "register_envs", "unbatch_info"]

@@ -48,6 +48,8 @@ def what_comes_next(
         return dataclasses.replace(after, leaving="time", beats=(*beats, "leave:time"))
     if reading.holds:
         beats.append("held")
+    if reading.kept:
+        beats.append("kept")
     asked = list(after.asked)
     matter = _push_back(scenario, after, reading) or _ask(table, scenario, after)
     if matter is not None:
@@ -66,9 +68,14 @@ def what_comes_next(
 
 
 def _told(state: UserState, fact: Fact) -> UserState:
-    """Tell a fact. Hearing something new makes every act fresh again by one use."""
-    satiation = tuple((act, max(0, uses - 1)) for act, uses in state.satiation)
-    return dataclasses.replace(state, disclosed=(*state.disclosed, fact.id), satiation=satiation)
+    """Tell a fact. Hearing something new gives back one use of the act used most (the first by name of equals)."""
+    satiation = dict(state.satiation)
+    worn = min(satiation, key=lambda act: (-satiation[act], act), default=None)
+    if worn is not None:
+        satiation[worn] = max(0, satiation[worn] - 1)
+    return dataclasses.replace(
+        state, disclosed=(*state.disclosed, fact.id), satiation=tuple(sorted(satiation.items()))
+    )
 
 
 def next_fact(scenario: Scenario, before: UserState, after: UserState, reading: Reading) -> Fact | None:

@@ -146,9 +146,10 @@ class TableRule:
         """Whether the need's act is the reply's main move, on an item that no reply has engaged yet."""
         if state.progress >= 4 or not points or reading.bought_off:
             return False
-        moves = [points[act] for act in MOVES]
-        if min(moves) <= self.table["contrary"]:
+        need = self.table["needs"][scenario.need]
+        if any(reading.levels[act] >= 2 and act not in need["beside"] for act in MOVES):
             return False
+        moves = [points[act] for act in MOVES]
         kind_of = scenario.situation.kind_of
         new = {kind_of.get(id_) for id_ in reading.touched if id_ not in state.touched}
         return any(
@@ -156,7 +157,7 @@ class TableRule:
             and points[step["act"]] >= max(1, *moves)
             and reading.levels["grounding"] >= step["grounding"]
             and not new.isdisjoint(step["items"])
-            for step in self.table["needs"][scenario.need]["progress"]
+            for step in need["progress"]
         )
 
     # -- costs -------------------------------------------------------------------------------------------------

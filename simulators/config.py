@@ -1,0 +1,316 @@
+"""Which user answers: declarative configuration, and the one place where users are built.
+
+Environments are made from names and plain values only, so that their specs can be copied, saved and compared.
+`build_user` turns a name and a `SimulatorConfig` into a `User` and keeps it for the whole process: two
+environments with the same configuration share one user, which is safe because users have no state.
+
+A plug-in is named as ``"module:attr"``; naming one imports that module, that is, runs its code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from empathy_gym.simulators.dialogue import BeginRequest, Determinism, Dialogue, ScoredBy
+from empathy_gym.simulators.errors import ConfigError, did_you_mean, unknown_name
+from empathy_gym.simulators.rule import TableRule, load_tables
+from empathy_gym.simulators.user import Perceiver, Rule, Speaker, User, part_fingerprint
+
+SIMULATORS: Final = ("embedded", "llm", "module:attr")
+GRADES: Final[tuple[str, ...]] = get_args(Determinism)
+"""Grades of repeatability, best first."""
+
+
+class SimulatorConfig(BaseModel):
+    """How a simulated user is run. Plain values only: no secrets (keys come from environment variables)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: str | None = None
+    """Chat engine of a language-model user, e.g. ``"openai:MODEL@URL"``; None for users without one."""
+    perceiver: Literal["embedded", "rubric", "direct"] = "embedded"
+    """Who reads replies: statistics, a model with a rubric, or a model that names the change itself."""
+    speaker: Literal["written", "roleplay"] = "written"
+    """Who says the user's lines: the scenario's authors, or a model."""
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    """Sampling temperature of the engine."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Sampling seed of the engine."""
+    tape: str | None = None
+    """File on which the engine's answers are kept."""
+    tape_mode: Literal["record", "replay", "auto"] = "auto"
+    """``auto`` replays what the tape holds and records the rest."""
+    timeout_s: Annotated[float, Field(gt=0.0)] = 30.0
+    """Seconds after which an answer counts as a fault of the simulator."""
+    max_concurrency: Annotated[int, Field(ge=1)] = 64
+    """Requests in flight at once."""
+
+    @classmethod
+    def load(
+        cls, value: SimulatorConfig | Mapping[str, Any] | str | os.PathLike[str] | None
+    ) -> SimulatorConfig:
+        """Return a configuration from an instance, a mapping, a YAML path or None (the default).
+
+        Raises:
+            ConfigError: If the file cannot be read, or a field is unknown or has a wrong value.
+        """
+        if isinstance(value, cls):
+            return value
+        if value is None:
+            return cls()
+        if isinstance(value, str | os.PathLike):
+            value = _read_yaml(Path(value))
+        if not isinstance(value, Mapping):
+            raise ConfigError(
+                f"simulator_config is a {type(value).__name__}; it must be a mapping, the path of a YAML "
+                "file or "
+                "a SimulatorConfig."
+            )
+        for key in value:
+            if key not in cls.model_fields:
+                raise unknown_name("field of simulator_config", key, cls.model_fields)
+        try:
+            return cls.model_validate(dict(value))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise ConfigError(f"simulator_config.{field} is {first['input']!r}: {first['msg']}.") from error
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text("utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"simulator_config {str(path)!r} is not a YAML file that can be read: {error}"
+        ) from error
+
+
+class ForeignUser(User):
+    """A whole user from somewhere else, marked so that its numbers are never taken for the packaged rule's.
+
+    Args:
+        inner: Anything with `begin` and `respond`.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        declared = getattr(inner, "scored_by", None)
+        self.scored_by: ScoredBy = "model" if declared == "model" else "custom"
+        self.determinism: Determinism = declared_determinism(inner)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """The inner user's fingerprint, or its kind."""
+        return part_fingerprint(self.inner)
+
+    def begin(self, requests: Sequence[BeginRequest]) -> list[Dialogue]:
+        """Start dialogues with the inner user."""
+        return self._marked(self.inner.begin(requests), len(requests))
+
+    def respond(self, dialogues: Sequence[Dialogue], replies: Sequence[str]) -> list[Dialogue]:
+        """Take one reply in each dialogue with the inner user."""
+        return self._marked(self.inner.respond(dialogues, replies), len(dialogues))
+
+    def _marked(self, dialogues: Iterable[Any], expected: int) -> list[Dialogue]:
+        results = list(dialogues)
+        if len(results) != expected or not all(isinstance(d, Dialogue) for d in results):
+            raise ConfigError(
+                f"{type(self.inner).__name__} must return {expected} dialogues, one for each request; it "
+                "returned "
+                f"{[type(d).__name__ for d in results[:4]]} ({len(results)} in all)."
+            )
+        return [marked(dialogue, self) for dialogue in results]
+
+
+def marked(dialogue: Dialogue, user: User) -> Dialogue:
+    """Return a dialogue that this user goes on with: marked as the less trustworthy of the two.
+
+    A conversation scored once by somebody else's rule stays ``"custom"`` whoever continues it, and the other
+    way round; the grade of determinism is the weaker one.
+    """
+    scored_by = user.scored_by if dialogue.scored_by == "rule" else dialogue.scored_by
+    determinism = weakest((dialogue.determinism, user.determinism))
+    if (scored_by, determinism) == (dialogue.scored_by, dialogue.determinism):
+        return dialogue
+    return dataclasses.replace(dialogue, scored_by=scored_by, determinism=determinism)
+
+
+def weakest(grades: Iterable[Determinism]) -> Determinism:
+    """Return the weakest of some grades of determinism; ``"exact"`` if there is none."""
+    return max(grades, key=GRADES.index, default="exact")
+
+
+def declared_determinism(part: object) -> Determinism:
+    """Return what a plug-in declares in its attribute `determinism`; ``"rule-only"`` without one.
+
+    Raises:
+        ConfigError: If it is not one of the three grades.
+    """
+    grade: Any = getattr(part, "determinism", "rule-only")
+    if grade not in GRADES:
+        raise unknown_name(f"determinism of {type(part).__name__}", grade, GRADES)
+    return grade  # type: ignore[no-any-return]
+
+
+def import_attr(spec: str, kind: str) -> Any:
+    """Import what ``"module:attr"`` names; `attr` may be dotted.
+
+    Raises:
+        ConfigError: If the module cannot be imported or has no such attribute.
+    """
+    module_name, _, path = spec.partition(":")
+    if not module_name or not path:
+        raise ConfigError(f"The {kind} {spec!r} is not of the form 'module:attr'.")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except (ImportError, TypeError) as error:
+        raise ConfigError(f"The {kind} {spec!r} cannot be imported: {error}") from error
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise ConfigError(
+                f"The {kind} {spec!r} does not exist: {module_name!r} has no {name!r}."
+                f"{did_you_mean(name, dir(found))}"
+            )
+        found = getattr(found, name)
+    return found
+
+
+def instance_of(spec: str, kind: str, methods: Sequence[str]) -> Any:
+    """Return the instance that ``"module:attr"`` names, itself or by a zero-argument factory.
+
+    Args:
+        spec: The name.
+        kind: What it stands for, for messages.
+        methods: An instance has at least one of these attributes.
+
+    Raises:
+        ConfigError: If it cannot be imported, the factory needs arguments, or the instance has none of
+            `methods`.
+    """
+    found = import_attr(spec, kind)
+    if isinstance(found, type) or (callable(found) and not _has_any(found, methods)):
+        try:
+            found = found()
+        except TypeError as error:
+            raise ConfigError(f"The {kind} {spec!r} cannot be called without arguments: {error}") from error
+    if not _has_any(found, methods):
+        raise ConfigError(
+            f"The {kind} {spec!r} is a {type(found).__name__}; it needs {' or '.join(map(repr, methods))}."
+        )
+    return found
+
+
+def _has_any(value: object, names: Sequence[str]) -> bool:
+    return any(hasattr(value, name) for name in names)
+
+
+_users: dict[tuple[str, str], User] = {}
+_lock = threading.RLock()
+
+
+def build_user(
+    simulator: str = "embedded",
+    config: SimulatorConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+) -> User:
+    """Return the user of a name and a configuration, built once per process.
+
+    Args:
+        simulator: ``"embedded"``, or ``"module:attr"``: an instance or a zero-argument factory of a whole
+            user (anything with `begin` and `respond`), or of a perceiver, rule or speaker that replaces that
+            part of the embedded user.
+        config: What `SimulatorConfig.load` takes.
+
+    Raises:
+        ConfigError: If the name is unknown or the configuration does not fit it.
+    """
+    if not isinstance(simulator, str):
+        raise ConfigError(
+            f"simulator is a {type(simulator).__name__}; it must be a name. A live object is named as "
+            "'module:attr'."
+        )
+    loaded = SimulatorConfig.load(config)
+    key = (simulator, loaded.model_dump_json())
+    with _lock:
+        if key not in _users:
+            _users[key] = _build(simulator, loaded)
+        return _users[key]
+
+
+def _build(simulator: str, config: SimulatorConfig) -> User:
+    if simulator == "llm":
+        raise ConfigError(
+            "simulator='llm': language-model users are not in this version. Use simulator='embedded', or "
+            "name a "
+            "user of your own as 'module:attr'."
+        )
+    if simulator != "embedded" and ":" not in simulator:
+        raise unknown_name("simulator", simulator, SIMULATORS)
+    default = SimulatorConfig()
+    for field in ("engine", "perceiver", "speaker", "tape"):
+        if getattr(config, field) != getattr(default, field):
+            raise ConfigError(
+                f"simulator_config.{field} is {getattr(config, field)!r}, which only a language-model user "
+                "reads; "
+                f"simulator={simulator!r} would ignore it. Leave it out."
+            )
+    if simulator == "embedded":
+        perceiver, rule, speaker = _packaged_types()
+        return _composed(perceiver(), rule(), speaker())
+    return _plugged_in(instance_of(simulator, "simulator", ("respond", "perceive", "apply", "speak")))
+
+
+def _packaged_types() -> tuple[type[Perceiver], type[Rule], type[Speaker]]:
+    """Return the three parts of the embedded user, imported where they are first used."""
+    from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
+
+    from empathy_gym.simulators.embedded.speaker import AuthoredSpeaker
+
+    return EmbeddedPerceiver, TableRule, AuthoredSpeaker
+
+
+def _plugged_in(part: Any) -> User:
+    """Return the user that a plug-in makes: a whole one, or the embedded one with parts replaced."""
+    if type(part) is User:
+        return _composed(part.perceiver, part.rule, part.speaker, of=part)
+    if isinstance(part, Perceiver | Rule | Speaker) and not hasattr(part, "respond"):
+        perceiver, rule, speaker = _packaged_types()
+        return _composed(
+            part if isinstance(part, Perceiver) else perceiver(),
+            part if isinstance(part, Rule) else rule(),
+            part if isinstance(part, Speaker) else speaker(),
+        )
+    if not hasattr(part, "begin"):
+        raise ConfigError(f"{type(part).__name__} has 'respond' but no 'begin'; a whole user needs both.")
+    return ForeignUser(part)
+
+
+def _composed(perceiver: Perceiver, rule: Rule, speaker: Speaker, of: User | None = None) -> User:
+    """Compose a user and work out what it may claim.
+
+    ``"rule"`` is claimed only where a packaged perceiver reads and a packaged table decides; who speaks does
+    not matter for the number.
+    """
+    packaged = [type(part) in _packaged_types() for part in (perceiver, rule, speaker)]
+    scored_by: ScoredBy = "rule" if packaged[0] and _is_packaged_rule(rule) else "custom"
+    if of is not None and of.scored_by != "rule":
+        scored_by = of.scored_by
+    foreign = [p for p, known in zip((perceiver, rule, speaker), packaged, strict=True) if not known]
+    grades: list[Determinism] = [declared_determinism(part) for part in foreign]
+    if of is not None:
+        grades.append(of.determinism)
+    return User(perceiver, rule, speaker, scored_by=scored_by, determinism=weakest(grades))
+
+
+def _is_packaged_rule(rule: Rule) -> bool:
+    return type(rule) is TableRule and any(rule.hash == TableRule(table).hash for table in load_tables())
