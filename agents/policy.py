@@ -1,8 +1,8 @@
 """What a policy is: conversations in, replies out.
 
-A policy sees a `Conversation` and nothing else: never the scenario's id, the need, the emotion or the trust. A policy
-with ``privileged = True`` is also given the dialogues themselves; only the benchmark runner grants that, and marks
-its rows.
+A policy sees a `Conversation` and nothing else: never the scenario's id, the need, the emotion or the
+trust. A policy with ``privileged = True`` is also given the dialogues themselves; only the benchmark
+runner grants that, and marks its rows.
 """
 
 from __future__ import annotations
@@ -100,12 +100,15 @@ class FunctionPolicy:
 
     def __init__(self, function: Callable[[list[dict[str, str]]], str]) -> None:
         self.function = function
-        self.fingerprint = f"function:{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', '?')}"
+        self.fingerprint = (
+            f"function:{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', '?')}"
+        )
 
     def act(self, conversations: Sequence[Conversation]) -> list[str]:
         """Call the function on each conversation."""
         return [
-            self.function([{"role": m["role"], "content": m["content"]} for m in c.messages]) for c in conversations
+            self.function([{"role": m["role"], "content": m["content"]} for m in c.messages])
+            for c in conversations
         ]
 
 
@@ -117,23 +120,31 @@ def as_policy(candidate: Any, name: str = "policy") -> Policy | PrivilegedPolicy
     """
     if callable(getattr(candidate, "act", None)) and not inspect.isclass(candidate):
         return candidate  # type: ignore[no-any-return]
-    if callable(candidate):
-        needed = [
-            p
-            for p in inspect.signature(candidate).parameters.values()
-            if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        ]
+    needed = _required_parameters(candidate)
+    if needed is not None:
         if not needed:
             made = candidate()
             if callable(getattr(made, "act", None)):
                 return made  # type: ignore[no-any-return]
-            raise ConfigError(f"{name}: the factory returned {type(made).__name__}, which has no method 'act'.")
+            raise ConfigError(
+                f"{name}: the factory returned {type(made).__name__}, which has no method 'act'."
+            )
         if len(needed) == 1 and not inspect.isclass(candidate):
             return FunctionPolicy(candidate)
     raise ConfigError(
         f"{name}: {type(candidate).__name__} is not a policy. Valid: an object with `act(conversations)`, a "
         "zero-argument factory of one, or a function messages -> str."
     )
+
+
+def _required_parameters(candidate: Any) -> list[str] | None:
+    """Return the parameters a call must give; None if it cannot be called, or one cannot tell how."""
+    try:
+        parameters = inspect.signature(candidate).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
 
 
 def load_policy(spec: str) -> Policy | PrivilegedPolicy:
@@ -153,7 +164,9 @@ def load_policy(spec: str) -> Policy | PrivilegedPolicy:
     if kind == "scripted":
         return make_scripted(rest)
     if f"{kind}:" in PREFIXES:
-        raise ConfigError(f"Policies of kind {kind + ':'!r} (got {spec!r}) are not in this version of empathy-gym.")
+        raise ConfigError(
+            f"Policies of kind {kind + ':'!r} (got {spec!r}) are not in this version of empathy-gym."
+        )
     registered = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if spec in registered:
         return as_policy(registered[spec].load(), spec)
@@ -172,6 +185,8 @@ def load_policy(spec: str) -> Policy | PrivilegedPolicy:
         ) from None
     for part in rest.split("."):
         if not hasattr(target, part):
-            raise ConfigError(f"Policy {spec!r}: {kind!r} has no attribute {part!r}.{did_you_mean(part, dir(target))}")
+            raise ConfigError(
+                f"Policy {spec!r}: {kind!r} has no attribute {part!r}.{did_you_mean(part, dir(target))}"
+            )
         target = getattr(target, part)
     return as_policy(target, spec)

@@ -1,0 +1,1 @@
+"""Running policies on suites of scenarios, and checking what comes out."""

@@ -16,6 +16,7 @@ import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from empathy_gym.simulators.appraisal import INSIGHT_KINDS, Appraisal
 from empathy_gym.simulators.dialogue import FAILURE_EMOTION, SUCCESS_EMOTION, UserState, live_claims
@@ -111,7 +112,8 @@ def catalogue() -> tuple[Appraisal, ...]:
             kinds: tuple[str | None, ...] = INSIGHT_KINDS if "insight" in levels else (None,)
             stances = (2, 1) if "stance" in levels else (0,)
             for kind, stance in itertools.product(kinds, stances):
-                replies.append(Appraisal(grounding=3, insight_kind=kind, **{**levels, "stance": stance}))
+                aim: dict[str, Any] = {**levels, "stance": stance, "insight_kind": kind}
+                replies.append(Appraisal(grounding=3, **aim))
     flattering = [replace(r, stance=-2) for r in replies if r.stance == 0]
     return tuple(replies + flattering)
 
@@ -242,4 +244,4 @@ def analyse(rule: TableRule, difficulty: str, turns: int = 8) -> list[Analysis]:
 
 def mean(rows: Sequence[Analysis], column: str) -> float:
     """Return the mean of a column over needs."""
-    return sum(getattr(row, column) for row in rows) / len(rows)
+    return sum(int(getattr(row, column)) for row in rows) / len(rows)

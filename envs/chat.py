@@ -57,6 +57,15 @@ class EmpathyChatEnv(gym.Env[str, str]):
     around the environment by `gym.make(..., max_episode_steps=n)` is not visible to it, and `final` then goes
     unpaid.
 
+    ## Info
+    Fresh plain objects at every call, JSON-serialisable, always these keys in this order: `scenario` (opaque
+    id), `turn` (replies so far), `messages` (`[{"role": "user" or "assistant", "content": str}, ...]`),
+    `emotion` (0-100), `band` (S >= 100, A >= 70, B >= 40, C >= 10, F below), `trust` (0-100), `need_progress`
+    (0-100), `appraisal` (the level of every field), `reward_terms` (every term of the reward, `format` and
+    `fault`), `outcome` (None, success, failure, timeout, format, closed or fault), `sim_fault` (None or a
+    cause), `safety` (None or a flag), `scored_by` (rule, model or custom), `determinism` (exact, replay or
+    rule-only).
+
     ## Arguments
     * `simulator="embedded"`: who is talked with; `"module:attr"` names a user, perceiver, rule or speaker of
       one's own (and imports that module).

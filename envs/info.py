@@ -34,7 +34,7 @@ def info_of(dialogue: Dialogue, reward_terms: Mapping[str, float]) -> dict[str, 
         reward_terms: Every term of the reward of the reply that led to it.
 
     Returns:
-        See docs/environment.md for the keys. `appraisal` is the reading of the latest reply; where there is
+        `EmpathyChatEnv` explains the keys. `appraisal` is the reading of the latest reply; where there is
         none (at reset, or when the reply was malformed or could not be read) it is that of a plain sentence
         that does nothing.
     """

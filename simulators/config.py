@@ -273,7 +273,6 @@ def _build(simulator: str, config: SimulatorConfig) -> User:
 def _packaged_types() -> tuple[type[Perceiver], type[Rule], type[Speaker]]:
     """Return the three parts of the embedded user, imported where they are first used."""
     from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
-
     from empathy_gym.simulators.embedded.speaker import AuthoredSpeaker
 
     return EmbeddedPerceiver, TableRule, AuthoredSpeaker

@@ -74,7 +74,11 @@ def _gibberish(conversation: Conversation) -> str:
     words = []
     for w in range(24):
         length = 2 + derive_seed(conversation.seed, conversation.turn, w) % 7
-        words.append("".join(letters[derive_seed(conversation.seed, conversation.turn, w, i) % 26] for i in range(length)))
+        words.append(
+            "".join(
+                letters[derive_seed(conversation.seed, conversation.turn, w, i) % 26] for i in range(length)
+            )
+        )
     return " ".join(words).capitalize() + "."
 
 

@@ -1,4 +1,4 @@
-"""Two classic listeners without understanding: a slot template, and ELIZA's fragment, feeling and question."""
+"""Two classics without understanding: a slot template, and ELIZA's fragment, feeling and question."""
 
 from __future__ import annotations
 

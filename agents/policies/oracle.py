@@ -1,8 +1,8 @@
 """The upper reference: a policy that reads the need and the items, and looks one reply ahead on the rule.
 
-It speaks only lines that were written with the situation (`Item.say`, `Claim.fair_readings`) and short bridges of its
-own, so it shows how far a kind, honest, well-aimed conversation gets with this user. Privileged: only the benchmark
-runner grants it the dialogues, and its rows are never ranked.
+It speaks only lines that were written with the situation (`Item.say`, `Claim.fair_readings`) and short
+bridges of its own (`lines.yaml`), so it shows how far a kind, honest, well-aimed conversation gets with
+this user. Privileged: only the benchmark runner grants it the dialogues, and its rows are never ranked.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from empathy_gym.agents.policies.blind import lines
 from empathy_gym.agents.policy import Conversation
 from empathy_gym.simulators.dialogue import (
     Dialogue,
@@ -25,17 +26,6 @@ from empathy_gym.simulators.rule import TableRule
 from empathy_gym.simulators.scenario import Item, Scenario
 from empathy_gym.simulators.user import Perceiver, Rule
 
-BRIDGES: Final = (
-    "I'm glad you told me that.", "I'd have been upset too.", "You deserved better than that.",
-    "Thank you for trusting me with that bit.", "I'm sorry it went that way.", "That mattered, and it's fair to say so.",
-    "I'm sorry. Nobody should have to swallow that.", "I can see why that's stayed with you.",
-)  # fmt: skip
-"""Short lines of care; at most one stands in a reply, and none twice in a conversation."""
-FAREWELLS: Final = (
-    "Go well. I hope tomorrow is kinder.", "Take care of yourself, and good luck with it.",
-    "Good luck. I'm glad you told me about it.", "Sleep well. You've got this part behind you.",
-)  # fmt: skip
-FILLERS: Final = ("Take the time you need with it.", "I'm listening.", "Go on, if you like.")
 KINDS: Final[dict[str, tuple[str, ...]]] = {
     "venting": ("feelings", "topics"),
     "deep_empathy": ("feelings",),
@@ -61,7 +51,9 @@ class OraclePolicy:
     privileged = True
     fingerprint = "scripted:oracle"
 
-    def __init__(self, perceiver: Perceiver | None = None, rule: Rule | None = None, candidates: int = 48) -> None:
+    def __init__(
+        self, perceiver: Perceiver | None = None, rule: Rule | None = None, candidates: int = 48
+    ) -> None:
         self.perceiver: Perceiver = perceiver or EmbeddedPerceiver()
         self.rule: Rule = rule or TableRule()
         self.candidates = candidates
@@ -72,8 +64,10 @@ class OraclePolicy:
 
     def _reply(self, dialogue: Dialogue) -> str:
         if dialogue.state.leaving is not None:
-            return FAREWELLS[derive_seed(dialogue.seed, "farewell") % len(FAREWELLS)]
-        options = list(itertools.islice(_candidates(dialogue), self.candidates)) or [FILLERS[dialogue.turn % 3]]
+            return _any("farewells", dialogue)
+        options = list(itertools.islice(_candidates(dialogue), self.candidates)) or [
+            _any("fillers", dialogue)
+        ]
         readings = self.perceiver.perceive([perception_request(dialogue, option) for option in options])
         last = dialogue.turn + 1 >= dialogue.max_turns
         values = []
@@ -84,13 +78,25 @@ class OraclePolicy:
         return options[max(range(len(options)), key=lambda i: (values[i], -i))]
 
 
+def _any(what: str, dialogue: Dialogue) -> str:
+    options: list[str] = lines()["oracle"][what]
+    return options[derive_seed(dialogue.seed, dialogue.turn, what) % len(options)]
+
+
 def _promise(before: UserState, after: UserState, last: bool) -> int:
-    """Return what a state is worth: mood now, and the room that progress, honesty and trust open for later."""
+    """Return what a state is worth: mood now, and the room progress, honesty and trust open for later."""
     if last:
         return 8 * after.emotion
     honest = sum(stance > 0 for _, stance in after.stances)
     told = len(after.disclosed) - len(before.disclosed)
-    return 8 * after.emotion + 90 * after.progress + 60 * honest + 2 * after.trust + 6 * told - 40 * len(after.debts)
+    return (
+        8 * after.emotion
+        + 90 * after.progress
+        + 60 * honest
+        + 2 * after.trust
+        + 6 * told
+        - 40 * len(after.debts)
+    )
 
 
 def _candidates(dialogue: Dialogue) -> Iterator[str]:
@@ -106,7 +112,7 @@ def _candidates(dialogue: Dialogue) -> Iterator[str]:
     mains = [line for kind in KINDS[dialogue.source.need] for line in pieces[kind][:4]]
     supports = [*pieces["feelings"][:3], *pieces["facts"][:3]]
     asks = pieces["topics"][:3]
-    bridges = fresh(BRIDGES)
+    bridges = fresh(lines()["oracle"]["bridges"])
     bridge = bridges[derive_seed(seed, dialogue.turn, "bridge") % len(bridges)] if bridges else ""
     claims = pieces["claims"][:2]
     for main in mains:
@@ -153,7 +159,9 @@ def _lines(scenario: Scenario, state: UserState, known: set[str]) -> dict[str, l
         "topics": [] if "exploration" in silent else said(situation.topics),
         "strengths": said([s for s in situation.strengths if allowed(s.evidence)]),
         "constraints": [] if "advice" in silent else said(situation.constraints),
-        "attempts": [] if "advice" in silent else said([a for a in situation.attempts if allowed([a.fact or ""]) or not a.fact]),
+        "attempts": []
+        if "advice" in silent
+        else said([a for a in situation.attempts if allowed([a.fact or ""]) or not a.fact]),
         "perspectives": said([p for p in situation.perspectives if p.kind == kind and allowed(p.because)]),
         "claims": [
             line

@@ -10,33 +10,39 @@ from typing import Final
 
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+")
 _SENTENCE: Final = re.compile(r"[^.!?…]+[.!?…]*")
-_CLAUSE: Final = re.compile(r"\s*(?:[,;:()–—]|\s-\s|\b(?:and|but|because|so|which|except|although|though|when)\b)\s*")
+_CLAUSE: Final = re.compile(
+    r"\s*(?:[,;:()–—]|\s-\s|\b(?:and|but|because|so|which|except|although|though|when)\b)\s*"
+)
 
 STOP: Final = frozenset(
-    "a an the and or but so if then than that this these those there here it its it's is am are was were be been being "
-    "i i'm i've i'd i'll me my mine myself you you're you've your yours we our us he him his she her hers they them "
-    "their to of in on at by for from with without about into over under up down out off as not no nor don't didn't "
-    "doesn't isn't wasn't can't couldn't won't wouldn't do does did done have has had having will would can could "
-    "should shall may might must just really very quite only even still also too again ever never always some any "
-    "all both each every other another such own same more most much many few little lot one two three what which "
-    "who whom whose when where why how yes yeah no oh well okay ok right now today tonight yesterday tomorrow get "
-    "got gets getting go goes going gone went come came say says said tell told know knew think thought like liked "
-    "want wanted make made take took thing things something anything nothing somebody someone anybody nobody people "
-    "because though although while since until before after back way bit sort kind maybe perhaps honestly actually "
-    "sorry thanks thank sure fine that's there's let's he's she's they're we're what's who's mean feel felt".split()
+    "a an the and or but so if then than that this these those there here it its it's is am are was "
+    "were be been being i i'm i've i'd i'll me my mine myself you you're you've your yours we our us "
+    "he him his she her hers they them their to of in on at by for from with without about into over "
+    "under up down out off as not no nor don't didn't doesn't isn't wasn't can't couldn't won't "
+    "wouldn't do does did done have has had having will would can could should shall may might must "
+    "just really very quite only even still also too again ever never always some any all both each "
+    "every other another such own same more most much many few little lot one two three what which "
+    "who whom whose when where why how yes yeah no oh well okay ok right now today tonight yesterday "
+    "tomorrow get got gets getting go goes going gone went come came say says said tell told know "
+    "knew think thought like liked want wanted make made take took thing things something anything "
+    "nothing somebody someone anybody nobody people because though although while since until before "
+    "after back way bit sort kind maybe perhaps honestly actually sorry thanks thank sure fine that's "
+    "there's let's he's she's they're we're what's who's mean feel felt".split()
 )
 """Words that carry nothing worth throwing back."""
 
 FEELINGS: Final = frozenset(
-    "angry annoyed anxious ashamed awful bitter cross daft disappointed embarrassed envious excluded fed-up foolish "
-    "frightened frustrated furious gutted guilty hurt humiliated insulted invisible jealous let-down lonely lost mad "
-    "miserable nervous numb overlooked petty proud relieved resentful rotten sad scared shaken sick silly small sore "
-    "stung stuck stupid tense thrown tired torn uneasy unfair upset useless worn worried worthless".split()
+    "angry annoyed anxious ashamed awful bitter cross daft disappointed embarrassed envious excluded "
+    "fed-up foolish frightened frustrated furious gutted guilty hurt humiliated insulted invisible "
+    "jealous let-down lonely lost mad miserable nervous numb overlooked petty proud relieved "
+    "resentful rotten sad scared shaken sick silly small sore stung stuck stupid tense thrown tired "
+    "torn uneasy unfair upset useless worn worried worthless".split()
 )
 
 _SWAP: Final = {
-    "i": "you", "i'm": "you're", "i've": "you've", "i'd": "you'd", "i'll": "you'll", "me": "you", "my": "your",
-    "mine": "yours", "myself": "yourself", "am": "are", "we": "you", "our": "your", "us": "you", "we're": "you're",
+    "i": "you", "i'm": "you're", "i've": "you've", "i'd": "you'd", "i'll": "you'll", "me": "you", "my":
+    "your", "mine": "yours", "myself": "yourself", "am": "are", "we": "you", "our": "your", "us": "you",
+    "we're": "you're",
 }  # fmt: skip
 
 

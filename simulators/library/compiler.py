@@ -193,7 +193,7 @@ def compile_situation(
             )
 
 
-def _twin_of(variants: Mapping[str, Situation], source: SituationFile, t: int, n: int) -> Situation:
+def _twin_of(variants: Mapping[Truth, Situation], source: SituationFile, t: int, n: int) -> Situation:
     if not variants:
         return source.situation
     start = _draw(source.slug, "deck") + 5 * t + n

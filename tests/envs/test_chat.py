@@ -336,13 +336,14 @@ def test_what_is_not_a_dialogue_is_not_resumed(make):
         make().reset(options={"dialogue": {}})
 
 
-def test_a_dialogue_scored_by_somebody_else_stays_so_in_the_embedded_environment(make):
-    env = make().unwrapped
-    env.reset(seed=0)
-    plain = make(simulator="embedded").unwrapped
-    assert plain.reset(seed=0)[1]["scored_by"] == "rule"
-    assert plain.reset(options={"dialogue": env.dialogue})[1]["scored_by"] == "custom"
-    assert plain.step("hello")[-1]["scored_by"] == "custom"
+def test_a_dialogue_that_somebody_else_scored_a_part_of_is_never_scored_by_the_rule(make):
+    own, embedded = make().unwrapped, make(simulator="embedded").unwrapped
+    own.reset(seed=0)
+    assert embedded.reset(seed=0)[1]["scored_by"] == "rule"
+    theirs, ours = own.dialogue, embedded.dialogue
+    for env, dialogue in ((embedded, theirs), (own, ours)):
+        assert env.reset(options={"dialogue": dialogue})[1]["scored_by"] == "custom"
+        assert env.step("hello")[-1]["scored_by"] == "custom"
 
 
 # -- faults

@@ -88,6 +88,16 @@ def test_spoiling_an_info_does_not_reach_the_next_one(id_):
 
 
 @pytest.mark.parametrize("id_", IDS)
+def test_infos_share_nothing_mutable_with_each_other_or_with_the_dialogue(id_):
+    env = gym.make(id_)
+    results = list(_play(env, 5))
+    seen = [m for r in results for m in r[-1]["messages"]] + [r[-1][k] for r in results for k in r[-1]]
+    seen += list(env.unwrapped.dialogue.messages)
+    mutable = [value for value in seen if isinstance(value, dict | list)]
+    assert len(set(map(id, mutable))) == len(mutable)
+
+
+@pytest.mark.parametrize("id_", IDS)
 def test_rewards_and_flags_are_python_values_and_the_terms_sum_to_the_reward(id_):
     for seed in range(4):
         for _, reward, terminated, truncated, info in list(_play(gym.make(id_), seed))[1:]:

@@ -1,0 +1,195 @@
+"""A bench folder: ``episodes.jsonl``, ``summary.json`` and ``manifest.json``.
+
+The manifest is written first and says what the run is; a later run may continue the folder only if it is
+the same. Episodes are appended as they end, so that nothing is lost when a run is stopped; when all are
+there, the file is put into the run's order, so that equal runs leave equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from empathy_gym.benchmarks.summary import Row, Score, rows_of
+from empathy_gym.simulators.errors import ConfigError, RecordError
+from empathy_gym.simulators.records import RecordWriter, parse_line
+
+EPISODES: Final = "episodes.jsonl"
+SUMMARY: Final = "summary.json"
+MANIFEST: Final = "manifest.json"
+IDENTITY: Final = (
+    "package_version",
+    "config",
+    "fingerprint",
+    "scenario_hash",
+    "instruction_hashes",
+    "policy_fingerprints",
+)
+"""Keys of the manifest that have to agree for a run to go on."""
+
+Identity = tuple[str, str, int]
+
+
+class BenchFolder:
+    """The results of one run.
+
+    Args:
+        path: The folder; made where it is missing.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.episodes, self.summary, self.manifest = (
+            self.path / name for name in (EPISODES, SUMMARY, MANIFEST)
+        )
+
+    def open(self, manifest: Mapping[str, Any], *, overwrite: bool = False) -> bool:
+        """Make the folder this run's.
+
+        Args:
+            manifest: What the run is.
+            overwrite: Whether to throw away what another run has left.
+
+        Returns:
+            Whether a run is continued.
+
+        Raises:
+            ConfigError: If the folder holds another run; the message names what differs.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if overwrite:
+                for file in (self.summary, self.episodes, self.manifest):
+                    file.unlink(missing_ok=True)
+            if self.manifest.exists():
+                self._check(manifest)
+                return True
+            if self.episodes.exists():
+                raise ConfigError(
+                    f"{self.path} holds {EPISODES} but no {MANIFEST}, so it cannot be continued. Choose "
+                    "another --out, or --overwrite."
+                )
+            write_json(self.manifest, manifest)
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be used as --out: {error.strerror or error}.") from None
+        return False
+
+    def _check(self, manifest: Mapping[str, Any]) -> None:
+        found = self.read_manifest()
+        new = json.loads(json.dumps(manifest))
+        for key in IDENTITY:
+            for what, old, now in _differences(key, found.get(key), new.get(key)):
+                raise ConfigError(
+                    f"{self.path} holds a run with {what} = {old!r:.80}, this one has {now!r:.80}. Choose "
+                    "another --out, or --overwrite."
+                )
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Return the manifest.
+
+        Raises:
+            RecordError: If it cannot be read.
+        """
+        return dict(_read_json(self.manifest, dict))
+
+    def read_summary(self) -> list[dict[str, Any]]:
+        """Return the rows of the summary as they were written.
+
+        Raises:
+            RecordError: If it cannot be read.
+        """
+        return list(_read_json(self.summary, list))
+
+    # -- episodes --------------------------------------------------------------------------------------
+
+    def mend(self) -> str | None:
+        """Drop a last line that a crash has torn, and return a text that names it; None if it is whole."""
+        if not self.episodes.exists():
+            return None
+        with open(self.episodes, "r+b") as file:
+            start = number = 0
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    file.truncate(start)
+                    return f"{self.episodes}:{number}: a torn line of {len(line)} bytes was dropped."
+                start += len(line)
+        return None
+
+    def scores(self) -> Iterator[tuple[int, int, Score]]:
+        """Yield (offset, length, score) of every episode in the file.
+
+        Raises:
+            RecordError: If a line is damaged.
+        """
+        if not self.episodes.exists():
+            return
+        with open(self.episodes, "rb") as file:
+            offset = 0
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield offset, len(line), Score.of(parse_line(line, f"{self.episodes}:{number}"))
+                offset += len(line)
+
+    def writer(self) -> RecordWriter:
+        """Return a writer that appends to the episodes."""
+        return RecordWriter(self.episodes)
+
+    def finish(self, order: Sequence[Identity]) -> list[Row]:
+        """Put the episodes into the run's order, write the summary and return its rows.
+
+        Args:
+            order: Identity of every episode of the run.
+
+        Raises:
+            RecordError: If an episode is missing or a line is damaged.
+        """
+        found = {score.identity: (offset, length, score) for offset, length, score in self.scores()}
+        missing = next((identity for identity in order if identity not in found), None)
+        if missing is not None:
+            raise RecordError(f"{self.episodes} lacks the episode {missing}; run the same command again.")
+        places = [found[identity][:2] for identity in order]
+        total = sum(length for _, length in places)
+        if places != sorted(places) or total != self.episodes.stat().st_size:
+            self._rewrite(places)
+        rows = rows_of(found[identity][2] for identity in order)
+        write_json(self.summary, [row.to_json() for row in rows])
+        return rows
+
+    def _rewrite(self, places: Sequence[tuple[int, int]]) -> None:
+        draft = self.episodes.with_suffix(".jsonl.tmp")
+        with open(self.episodes, "rb") as old, open(draft, "wb") as new:
+            for offset, length in places:
+                old.seek(offset)
+                new.write(old.read(length))
+        os.replace(draft, self.episodes)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON document, whole or not at all."""
+    draft = path.with_suffix(".json.tmp")
+    draft.write_text(f"{json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False)}\n", "ascii")
+    os.replace(draft, path)
+
+
+def _read_json(path: Path, kind: type) -> Any:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path}: not valid JSON ({error}).") from None
+    if not isinstance(value, kind):
+        raise RecordError(f"{path}: a {type(value).__name__}; it must be a {kind.__name__}.")
+    return value
+
+
+def _differences(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (name, old, new) of everything in which two plain values differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys((*old, *new)):
+            yield from _differences(f"{name}.{key}", old.get(key), new.get(key))
+    elif old != new:
+        yield name, old, new

@@ -1,0 +1,238 @@
+"""Text made comparable: characters, words, stems, sentences and phrases. Integers and tables only.
+
+Nothing here depends on a Unicode version, on hashing order or on a locale: the character tables are written out.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, Final
+
+import yaml
+
+from empathy_gym.simulators.embedded.phrases import Hits
+
+MAX_CHARACTERS: Final = 4000
+"""Characters of a reply that are read; what lies beyond is charged as a wall of text."""
+MAX_WORDS: Final = 600
+MAX_SENTENCE: Final = 40
+"""Words after which a sentence without an end is cut, so that one endless sentence cannot mention everything."""
+
+
+@functools.cache
+def load(name: str) -> Any:
+    """Return a data file as loaded by the safe YAML loader."""
+    return yaml.load(read_data(name), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def read_data(name: str) -> str:
+    """Return the text of a data file."""
+    return (resources.files("empathy_gym.simulators.embedded") / "data" / name).read_text("utf-8")
+
+
+# -- characters ---------------------------------------------------------------------------------------------------
+
+
+def _character_table() -> dict[int, str]:
+    table = {c: chr(c + 32) for c in range(ord("A"), ord("Z") + 1)}
+    plain = {
+        "a": "àáâãäåāăąÀÁÂÃÄÅĀĂĄ", "c": "çćčÇĆČ", "d": "ďđĎĐ", "e": "èéêëēėęěÈÉÊËĒĖĘĚ", "g": "ğĞ", "i": "ìíîïīıÌÍÎÏĪİ",
+        "l": "łŁ", "n": "ñńňÑŃŇ", "o": "òóôõöøōőÒÓÔÕÖØŌŐ", "r": "řŘ", "s": "śşšŚŞŠ", "t": "ťţŤŢ", "u": "ùúûüūůűÙÚÛÜŪŮŰ",
+        "y": "ýÿÝŸ", "z": "źżžŹŻŽ", "ss": "ßẞ", "ae": "æÆ", "oe": "œŒ",
+        "'": "\u2018\u2019\u201b\u02bc\u00b4`\u2032\uff07", '"': "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033",
+        "-": "\u2010\u2011\u2012\u2212", " , ": "\u2013\u2014\u2015", "...": "\u2026", " ": "\u00a0\u2007\u202f\u3000\t\r",
+        "": "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\u0000",
+    }  # fmt: skip
+    table.update({ord(c): to for to, characters in plain.items() for c in characters})
+    for code in range(0xFF01, 0xFF5F):  # full-width forms
+        ascii_ = chr(code - 0xFEE0)
+        table[code] = table.get(ord(ascii_), ascii_)
+    return table
+
+
+CHARACTERS: Final = _character_table()
+LOOKALIKES: Final = str.maketrans("аеорсхуікмтнвАЕОРСХУІКМТНВοαερτν", "aeopcxyikmthbaeopcxyikmthboaeptv")
+"""Cyrillic and Greek letters that pass for Latin ones inside a Latin text."""
+_FOREIGN_LETTER: Final = re.compile(r"[\u0370-\u04ff]")
+
+
+def normalise(text: str) -> str:
+    """Return lower-case text with plain quotes, dashes and letters; unknown characters stay."""
+    if text.isascii():
+        return text.lower()
+    if _FOREIGN_LETTER.search(text) and len(re.findall(r"[A-Za-z]", text)) > len(_FOREIGN_LETTER.findall(text)):
+        text = text.translate(LOOKALIKES)
+    return text.translate(CHARACTERS)
+
+
+# -- words ----------------------------------------------------------------------------------------------------------
+
+_TOKEN: Final = re.compile(r"[a-z]+(?:'[a-z]+)*|\d+(?:[.,:]\d+)*|[\u4e00-\u9fff]|[,;:()]|(?<= )-+(?= )")
+_BREAKS: Final = frozenset(",;:()-")
+
+
+class Words:
+    """The hand-written word lists, as sets and tables."""
+
+    def __init__(self) -> None:
+        data: Mapping[str, Any] = load("words.yaml")
+        self.contractions: dict[str, tuple[str, ...]] = {
+            k: tuple(v.split()) for k, v in data["contractions"].items()
+        }
+        self.suffixes: dict[str, str] = data["suffixes"]
+        self.is_after = frozenset(data["is_after"])
+        self.irregular: dict[str, str] = {_text(k): _text(v) for k, v in data["irregular"].items()}
+        self.fold: dict[str, str] = data["fold"]
+        self.function = frozenset(" ".join(data["function"]).split())
+        self.weak = frozenset(data["weak"].split())
+        self.interjections = frozenset(data["interjections"].split())
+
+
+def _text(value: Any) -> str:
+    # YAML reads some words (yes, no, on, off) as booleans unless quoted.
+    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else str(value)
+
+
+@functools.cache
+def words_data() -> Words:
+    """Return the word lists, loaded once."""
+    return Words()
+
+
+@functools.lru_cache(maxsize=65536)
+def expand(token: str) -> tuple[str, ...]:
+    """Return the words a token stands for: ``don't`` is ``do not``, ``Ruth's`` is ``ruth s``, ``4,500`` is ``4500``."""
+    data = words_data()
+    if token[0] in "0123456789":
+        return (token.replace(",", "").replace(":", " ").replace(".", " ").split()[0],)
+    known = data.contractions.get(token)
+    if known is not None:
+        return known
+    if "'" not in token:
+        return (token,)
+    head, _, tail = token.partition("'")
+    if tail == "s":
+        return (head, "is") if head in data.is_after else (head, "s")
+    if tail == "t" and head.endswith("n"):
+        return (head[:-1], "not")
+    return (head, data.suffixes.get(tail, tail))
+
+
+def tokenise(text: str) -> tuple[list[str], list[int]]:
+    """Return the words of a normalised text, and the positions at which a clause begins."""
+    words: list[str] = []
+    breaks = [0]
+    for token in _TOKEN.findall(text):
+        if token[0] in _BREAKS:
+            if breaks[-1] != len(words):
+                breaks.append(len(words))
+        else:
+            words.extend(expand(token))
+    return words, breaks
+
+
+@functools.lru_cache(maxsize=65536)
+def stem(word: str) -> str:
+    """Return a crude stem: inflections of a word share it, different words rarely do."""
+    data = words_data()
+    word = data.fold.get(word, word)
+    if word in data.irregular:
+        return data.irregular[word]
+    if len(word) < 4 or not word.isalpha():
+        return word
+    return _tail(_verbal(_singular(word)))
+
+
+def _singular(word: str) -> str:
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("sses", "shes", "ches", "xes", "zzes")):
+        return word[:-2]
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-1]
+    return word
+
+
+_VOWEL: Final = re.compile(r"[aeiouy]")
+
+
+def _verbal(word: str) -> str:
+    data = words_data()
+    if word in data.irregular:
+        return data.irregular[word]
+    for ending in ("ingly", "edly", "ing", "ed"):
+        head = word[: -len(ending)]
+        if word.endswith(ending) and len(head) >= 3 - (ending == "ed") and _VOWEL.search(head):
+            return head
+    return word
+
+
+def _tail(word: str) -> str:
+    for ending in ("ness", "ment"):
+        if word.endswith(ending) and len(word) - len(ending) >= 5:
+            word = word[: -len(ending)]
+            word = word[:-1] + "y" if word.endswith("i") else word
+    if word.endswith("ly") and len(word) > 5:
+        word = word[:-2]
+    if word.endswith("e") and len(word) > 3:
+        word = word[:-1]
+    if len(word) > 3 and word[-1] == word[-2]:
+        word = word[:-1]
+    return word[:-1] + "i" if word.endswith("y") and len(word) > 3 else word
+
+
+# -- sentences ------------------------------------------------------------------------------------------------------
+
+_SENTENCE: Final = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]*]*\s+|\s*\n\s*|(?<=[\u3002\uff01\uff1f])")
+_QUESTION: Final = re.compile(r"\?[\"'\u201d\u2019)\]!?.*\s]*\Z")
+
+
+@dataclass(slots=True)
+class Sentence:
+    """One sentence of a reply.
+
+    Attributes:
+        raw: As given.
+        words: Normalised words, contractions expanded.
+        stems: Their stems, pronouns folded.
+        breaks: Positions at which clauses begin.
+        offset: Position of the first word in the reply.
+        question: Whether it ends with a question mark.
+        hits: Spans of the phrase categories.
+    """
+
+    raw: str
+    words: list[str]
+    stems: list[str]
+    breaks: list[int]
+    offset: int
+    question: bool
+    hits: Hits = field(default_factory=dict)
+
+    def has(self, *categories: str) -> bool:
+        """Whether any of the categories was found."""
+        return any(category in self.hits for category in categories)
+
+
+def sentences_of(text: str) -> list[Sentence]:
+    """Split a text into sentences that hold at least one word; what lies beyond the bounds is not read."""
+    found: list[Sentence] = []
+    offset = 0
+    for raw in _SENTENCE.split(text[:MAX_CHARACTERS]):
+        if not raw:
+            continue
+        words, breaks = tokenise(normalise(raw))
+        question = _QUESTION.search(raw) is not None
+        for start in range(0, len(words), MAX_SENTENCE):
+            part = words[start : start + MAX_SENTENCE]
+            if offset + len(part) > MAX_WORDS:
+                return found
+            begins = [0, *(b - start for b in breaks if 0 < b - start < len(part))]
+            last = start + MAX_SENTENCE >= len(words)
+            found.append(Sentence(raw, part, [stem(w) for w in part], begins, offset, question and last))
+            offset += len(part)
+    return found

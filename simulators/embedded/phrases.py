@@ -1,0 +1,216 @@
+"""Phrases of many categories, found in one pass: a pattern language and a lazily built automaton.
+
+A pattern is plain English with ``(a|b c|)`` for alternatives, a group followed by ``?`` (may be missing), ``*`` (any
+number of times) or ``+`` (at least once), ``@name`` for a class of words, ``_`` for any one word, ``..`` for none to
+two words, ``^`` for the beginning of a clause and ``$`` for the end of a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+Span = tuple[int, int]
+Hits = dict[str, list[Span]]
+
+END: Final = "$"
+UNKNOWN: Final = "?"
+"""Stands for every word that no pattern mentions, so that strange words cannot fill the memory."""
+_PIECE: Final = re.compile(r"[()|?*+^$]|\.\.|@?[\w',%-]+")
+
+
+@dataclass(slots=True)
+class _Node:
+    """A place in the patterns: edges by word, by any word, by nothing, and the category that ends here."""
+
+    words: list[tuple[str, int]] = field(default_factory=list)
+    any: list[int] = field(default_factory=list)
+    free: list[int] = field(default_factory=list)
+    ends: str | None = None
+
+
+@dataclass(slots=True)
+class _State:
+    """A set of places, with what ends there and where each word leads, filled in when first needed."""
+
+    places: tuple[int, ...]
+    ends: tuple[str, ...]
+    next: dict[str, _State | None] = field(default_factory=dict)
+
+
+class Phrases:
+    """Categories of phrases.
+
+    Args:
+        classes: Words separated by ``|``, by class name.
+        categories: Patterns by category.
+        split: How a piece of English becomes words (contractions expanded).
+    """
+
+    def __init__(
+        self,
+        classes: Mapping[str, str],
+        categories: Mapping[str, Iterable[str]],
+        split: Callable[[str], Sequence[str]],
+    ) -> None:
+        self._classes, self._split = classes, split
+        self._nodes: list[_Node] = []
+        self._states: dict[tuple[int, ...], _State] = {}
+        self.vocabulary: set[str] = {END}
+        anywhere, starting = self._node(), self._node()
+        for category, patterns in categories.items():
+            end = self._node()
+            self._nodes[end].ends = category
+            for pattern in patterns:
+                pieces = _PIECE.findall(str(pattern))
+                begin = starting if pieces[0] == "^" else anywhere
+                self._nodes[self._sequence(pieces[pieces[0] == "^" :], self._branch(begin))].free.append(end)
+        self._anywhere, self._starting = self._state([anywhere]), self._state([starting])
+
+    # -- building ------------------------------------------------------------------------------------------------
+
+    def _node(self) -> int:
+        self._nodes.append(_Node())
+        return len(self._nodes) - 1
+
+    def _branch(self, place: int) -> int:
+        node = self._node()
+        self._nodes[place].free.append(node)
+        return node
+
+    def _word(self, word: str, place: int) -> int:
+        node = self._node()
+        self._nodes[place].words.append((word, node))
+        self.vocabulary.add(word)
+        return node
+
+    def _sequence(self, pieces: Sequence[str], place: int) -> int:
+        """Append a sequence of pieces; return the place after it."""
+        at = 0
+        while at < len(pieces):
+            piece = pieces[at]
+            if piece == "(":
+                close = _closing(pieces, at)
+                mark = pieces[close + 1] if close + 1 < len(pieces) else ""
+                place = self._group(_split_alternatives(pieces[at + 1 : close]), mark, place)
+                at = close + (mark in ("?", "*", "+"))
+            elif piece.startswith("@"):
+                alternatives = [_PIECE.findall(part) for part in self._classes[piece[1:]].split("|")]
+                mark = pieces[at + 1] if at + 1 < len(pieces) else ""
+                place = self._group(alternatives, mark, place)
+                at += mark in ("?", "*", "+")
+            elif piece in ("_", ".."):
+                place = self._anything(place, optional=piece == "..")
+            else:
+                for word in [END] if piece == END else self._split(piece):
+                    place = self._word(word, place)
+            at += 1
+        return place
+
+    def _group(self, alternatives: Sequence[Sequence[str]], mark: str, place: int) -> int:
+        begin, end = self._branch(place), self._node()
+        for alternative in alternatives:
+            self._nodes[self._sequence(alternative, self._branch(begin))].free.append(end)
+        if mark in ("?", "*"):
+            self._nodes[begin].free.append(end)
+        if mark in ("*", "+"):
+            self._nodes[end].free.append(begin)
+        return self._branch(end)
+
+    def _anything(self, place: int, optional: bool) -> int:
+        end = self._node()
+        for _ in range(2 if optional else 1):
+            if optional:
+                self._nodes[place].free.append(end)
+            after = self._node()
+            self._nodes[place].any.append(after)
+            place = after
+        self._nodes[place].free.append(end)
+        return end
+
+    # -- finding -------------------------------------------------------------------------------------------------
+
+    def _state(self, places: Iterable[int]) -> _State:
+        """Return the state of a set of places and of all that follow from them for nothing."""
+        seen = dict.fromkeys(places)
+        waiting = list(seen)
+        while waiting:
+            for free in self._nodes[waiting.pop()].free:
+                if free not in seen:
+                    seen[free] = None
+                    waiting.append(free)
+        key = tuple(sorted(p for p in seen if self._matters(p)))
+        if key not in self._states:
+            ends = sorted({self._nodes[p].ends or "" for p in key} - {""})
+            self._states[key] = _State(key, tuple(ends))
+        return self._states[key]
+
+    def _matters(self, place: int) -> bool:
+        node = self._nodes[place]
+        return bool(node.words or node.any or node.ends)
+
+    def _step(self, state: _State, word: str) -> _State | None:
+        after: list[int] = []
+        for place in state.places:
+            node = self._nodes[place]
+            after.extend(target for edge, target in node.words if edge == word)
+            if word != END:
+                after.extend(node.any)
+        found = self._state(after) if after else None
+        state.next[word] = found
+        return found
+
+    def find(self, words: Sequence[str], begins: Iterable[int]) -> Hits:
+        """Return the spans of each category in the words of one sentence.
+
+        Args:
+            words: The words.
+            begins: Positions at which a clause begins.
+        """
+        known = self.vocabulary
+        read = [word if word in known else UNKNOWN for word in words]
+        read.append(END)
+        hits: Hits = {}
+        for at in range(len(words)):
+            self._follow(self._anywhere, read, at, hits)
+        for at in begins:
+            if at < len(words):
+                self._follow(self._starting, read, at, hits)
+        return hits
+
+    def _follow(self, state: _State, words: Sequence[str], start: int, hits: Hits) -> None:
+        at, last = start, len(words)
+        while at < last:
+            word = words[at]
+            try:
+                after = state.next[word]
+            except KeyError:
+                after = self._step(state, word)
+            if after is None:
+                return
+            state, at = after, at + 1
+            for category in state.ends:
+                hits.setdefault(category, []).append((start, at))
+
+
+def _closing(pieces: Sequence[str], opening: int) -> int:
+    depth = 0
+    for at in range(opening, len(pieces)):
+        depth += (pieces[at] == "(") - (pieces[at] == ")")
+        if depth == 0:
+            return at
+    raise ValueError(f"unbalanced pattern: {' '.join(pieces)}")
+
+
+def _split_alternatives(pieces: Sequence[str]) -> list[list[str]]:
+    parts: list[list[str]] = [[]]
+    depth = 0
+    for piece in pieces:
+        depth += (piece == "(") - (piece == ")")
+        if piece == "|" and depth == 0:
+            parts.append([])
+        else:
+            parts[-1].append(piece)
+    return parts
