@@ -1,9 +1,9 @@
 """Checking records: do the numbers follow from the levels, and the levels from the words?
 
-Each episode is played again by the same `User` that plays live ones, with its parts replaced: the perceiver gives
-the recorded readings, the speaker the recorded lines, and the rule is the packaged table with the recorded hash.
-Every number that comes out is compared with the one on record. `perceive=True` then reads every reply afresh, as
-the embedded user does, and compares levels and lines.
+Each episode is played again by the same `User` that plays live ones, with its parts replaced: the perceiver
+gives the recorded readings, the speaker the recorded lines, and the rule is the packaged table with the
+recorded hash. Every number that comes out is compared with the one on record. `perceive=True` then reads every
+reply afresh, as the embedded user does, and compares levels and lines.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from empathy_gym.benchmarks.folder import EPISODES, BenchFolder
+from empathy_gym.benchmarks.folder import BenchFolder
 from empathy_gym.benchmarks.summary import Row, Score, rows_of
 from empathy_gym.envs.think import parse
 from empathy_gym.rewards.registry import Reward, evaluate, floor_of, make_reward
 from empathy_gym.simulators.appraisal import Appraisal
+from empathy_gym.simulators.config import build_user
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, Fault, PerceptionRequest, SpeakRequest
-from empathy_gym.simulators.errors import EmpathyGymError, RecordError
+from empathy_gym.simulators.errors import ConfigError, EmpathyGymError, RecordError
 from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
 from empathy_gym.simulators.records import AppraisalRecord, EpisodeRecord, TurnRecord, read_records
 from empathy_gym.simulators.rule import TableRule, rule_by_hash
 from empathy_gym.simulators.scenario import Scenario
-from empathy_gym.simulators.user import User, with_format_failure
+from empathy_gym.simulators.user import User, part_fingerprint, with_format_failure
 
 VERIFIED_REWARDS: Final = ("delta", "final")
 """Rewards that follow from the emotion; others are not recomputed."""
@@ -128,13 +129,15 @@ class _Played:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """A reply that can be read afresh."""
+    """A reply that can be read afresh, and the rule and the speaker it was answered by."""
 
     where: str
     episode: str
     turn: int
     before: Dialogue
     record: TurnRecord
+    rule: TableRule
+    authored: bool
 
 
 class Verifier:
@@ -150,6 +153,7 @@ class Verifier:
         self.perceive = perceive
         self._extra = {scenario.id: scenario for scenario in scenarios}
         self._said: list[_Said] = []
+        self._perceivers: set[str] = set()
 
     def check(self, record: EpisodeRecord, where: str) -> None:
         """Check one record against the rule."""
@@ -173,6 +177,11 @@ class Verifier:
     def finish(self) -> Report:
         """Read what is left to be read afresh, and return the report."""
         self._read_afresh()
+        today = part_fingerprint(build_user("embedded").perceiver) if self._perceivers else ""
+        for perceiver in sorted(self._perceivers - {today}):
+            self.report.notes.append(
+                f"Read by {perceiver}; this version has {today}, which may read otherwise."
+            )
         return self.report
 
     # -- against the rule ------------------------------------------------------------------------------
@@ -186,13 +195,20 @@ class Verifier:
                 equal = math.isclose(recorded, recomputed, rel_tol=0.0, abs_tol=TOLERANCE)
             return None if equal else Mismatch(where, episode, turn, name, recorded, recomputed)
 
-        played = _Played()
-        user = User(played, _rule(record.rule_hash), played)
+        played, rule = _Played(), _rule(record.rule_hash)
+        user = User(played, rule, played)
+        said: list[_Said] = []
+        parts = dict(part.partition("=")[::2] for part in record.fingerprint.split(";"))
+        authored = parts.get("speaker", "").startswith("authored")
         scenario = self._scenario(record.scenario)
         dialogue = user.begin(
             [
                 BeginRequest(
-                    scenario, record.seeds.dialogue, record.difficulty, record.max_turns, record.initial.emotion
+                    scenario,
+                    record.seeds.dialogue,
+                    record.difficulty,
+                    record.max_turns,
+                    record.initial.emotion,
                 )
             ]
         )[0]
@@ -207,14 +223,15 @@ class Verifier:
             before = dialogue
             dialogue = _again(user, played, before, turn)
             if turn.heard is not None and turn.appraisal is not None:
-                self._said.append(_Said(where, episode, number, before, turn))
+                said.append(_Said(where, episode, number, before, turn, rule, authored))
             for name, recorded, recomputed in _values(record, turn, before, dialogue, reward):
                 yield same(number, name, recorded, recomputed)
         yield same(None, "outcome", record.outcome, dialogue.outcome)
         yield same(None, "final_emotion", record.final_emotion, dialogue.emotion)
         yield same(None, "safety", record.safety, dialogue.safety)
         yield same(None, "sim_fault", record.sim_fault, dialogue.sim_fault)
-        self._queue(record)
+        if self.perceive:
+            self._queue(said, parts.get("perceiver", "an unknown perceiver"))
 
     def _scenario(self, id_: str) -> Scenario:
         found = self._extra.get(id_) or _bundled().get(id_)
@@ -224,39 +241,39 @@ class Verifier:
 
     # -- against the words -----------------------------------------------------------------------------
 
-    def _queue(self, record: EpisodeRecord) -> None:
-        """Keep the replies of a record to be read afresh, where that can be done."""
-        kinds = dict(part.partition("=")[::2] for part in record.fingerprint.split(";"))
-        if not self.perceive:
-            self._said.clear()
-        elif not kinds.get("perceiver", "").startswith("embedded"):
-            _count(self.report.readings_skipped, f"read by {kinds.get('perceiver', 'an unknown perceiver')}")
-            self._said.clear()
-        elif len(self._said) >= _CHUNK:
+    def _queue(self, said: Sequence[_Said], perceiver: str) -> None:
+        """Keep the replies of an episode to be read afresh, where that can be done."""
+        if not perceiver.startswith("embedded"):
+            _count(self.report.readings_skipped, perceiver)
+            return
+        self._perceivers.add(perceiver)
+        self._said += said
+        if len(self._said) >= _CHUNK:
             self._read_afresh()
 
     def _read_afresh(self) -> None:
         said, self._said = self._said, []
-        if not said:
-            return
-        user = _embedded()
-        # The recorded emotion decides how the user speaks: the rule is applied to the fresh reading, which
-        # is the recorded one wherever it matches.
-        heard = [item.record.heard or "" for item in said]
-        for item, after in zip(said, user.respond([s.before for s in said], heard), strict=True):
-            wrong = [pair for pair in self._readings(item, after) if pair is not None]
-            self.report.misread += len(wrong)
-            if wrong and not any(m.where == item.where for m in self.report.mismatches):
-                self.report.mismatches.append(wrong[0])
+        bad = {mismatch.where for mismatch in self.report.mismatches}
+        for rule in {item.rule.hash: item.rule for item in said}.values():
+            items = [item for item in said if item.rule.hash == rule.hash]
+            answers = _reader(rule).respond([i.before for i in items], [i.record.heard or "" for i in items])
+            for item, after in zip(items, answers, strict=True):
+                wrong = [found for found in self._readings(item, after) if found is not None]
+                self.report.misread += len(wrong)
+                if wrong and item.where not in bad:
+                    bad.add(item.where)
+                    self.report.mismatches.append(wrong[0])
 
     def _readings(self, item: _Said, after: Dialogue) -> Iterator[Mismatch | None]:
         recorded = item.record.appraisal
         fresh = AppraisalRecord.of(after.appraisals[-1])
-        assert recorded is not None  # only such replies are kept
+        if recorded is None:
+            return
         pairs = [(name, recorded.levels[name], fresh.levels[name]) for name in fresh.levels]
         for name in ("insight_kind", "touched", "guard", "evidence"):
             pairs.append((name, getattr(recorded, name), getattr(fresh, name)))
-        if recorded == fresh:
+        if recorded == fresh and item.authored:
+            # How the user answers follows from the reading, so the line says nothing new where that is off.
             pairs.append(("line", item.record.line, after.last_line))
         for name, old, new in pairs:
             self.report.readings += 1
@@ -316,11 +333,85 @@ def _bundled() -> Mapping[str, Scenario]:
     return {scenario.id: scenario for split in SPLITS for scenario in load_scenarios(split)}
 
 
-def _embedded() -> User:
-    from empathy_gym.simulators.config import build_user
-
-    return build_user("embedded")
+@functools.cache
+def _reader(rule: TableRule) -> User:
+    """Return the embedded user of today with the rule of a record."""
+    embedded = build_user("embedded")
+    return User(embedded.perceiver, rule, embedded.speaker)
 
 
 def _count(counts: dict[str, int], name: str) -> None:
     counts[name] = counts.get(name, 0) + 1
+
+
+def verify(
+    path: str | os.PathLike[str], *, scenarios: Iterable[Scenario] = (), perceive: bool = False
+) -> Report:
+    """Check a file of records, or a bench folder and its summary.
+
+    Args:
+        path: A JSON Lines file, or a folder with one.
+        scenarios: Scenarios beside the bundled ones.
+        perceive: Whether to read the replies afresh.
+
+    Raises:
+        ConfigError: If there is no such file.
+        RecordError: If it cannot be read at all.
+    """
+    given = Path(path)
+    folder = BenchFolder(given) if given.is_dir() else None
+    file = folder.episodes if folder else given
+    if not file.is_file():
+        raise ConfigError(f"There is no file {str(file)!r} to verify.")
+    verifier = Verifier(scenarios, perceive=perceive)
+    report, scores = verifier.report, []
+    for number, record in read_records(file):
+        report.lines += 1
+        if isinstance(record, RecordError):
+            report.damaged.append(str(record))
+            continue
+        verifier.check(record, f"{file}:{number}")
+        scores.append(Score.of(record))
+    verifier.finish()
+    if not report.lines:
+        report.notes.append(f"{file} is empty: there is nothing to verify.")
+    elif not report.episodes and not report.damaged:
+        report.notes.append(
+            f"{file} holds no episode that was scored by a packaged rule: nothing was verified."
+        )
+    if folder and scores:
+        _check_summary(folder, rows_of(scores), report)
+    return report
+
+
+def _check_summary(folder: BenchFolder, rows: Sequence[Row], report: Report) -> None:
+    """Compare the summary with the rows that follow from the episodes."""
+    try:
+        expected = folder.read_manifest().get("episodes")
+        written = {row.get("policy"): row for row in folder.read_summary() if isinstance(row, dict)}
+    except RecordError as error:
+        report.damaged.append(str(error))
+        return
+    where, found = str(folder.summary), sum(row.episodes for row in rows)
+    if expected != found:
+        report.mismatches.append(Mismatch(str(folder.manifest), "the run", None, "episodes", expected, found))
+    for row in rows:
+        old = written.pop(row.policy, {})
+        wrong = []
+        for name, value in row.to_json().items():
+            report.numbers += 1
+            if not _close(old.get(name), value):
+                wrong.append(Mismatch(where, f"policy {row.policy}", None, name, old.get(name), value))
+        report.wrong += len(wrong)
+        report.mismatches += wrong[:1]
+    for policy in written:
+        report.mismatches.append(Mismatch(where, f"policy {policy}", None, "episodes", "a row", "no episode"))
+
+
+def _close(old: Any, new: Any) -> bool:
+    """Return whether two plain values are the same up to rounding."""
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_close, old, new))
+    if isinstance(old, float) and isinstance(new, float):
+        return math.isclose(old, new, rel_tol=0.0, abs_tol=TOLERANCE)
+    return type(old) is type(new) and bool(old == new)
