@@ -5,7 +5,9 @@
 is a property test in tests/simulators/test_rule.py. The order of evaluation is
 
     gains by the need's weights -> satiation -> the two strongest pay -> grounding, bought-off, distrust
-    -> temperament and doubling -> costs -> patience -> ceiling -> debts -> clamp to 0..100
+    -> temperament and doubling -> costs -> patience -> ceiling -> debts -> failure -> clamp to 0..100
+
+A user who ends below the failure line ends at 0: a talk that fails early is worth no more than one that fails late.
 """
 
 from __future__ import annotations
@@ -29,13 +31,16 @@ from empathy_gym.simulators.errors import ConfigError, RecordError
 from empathy_gym.simulators.reading import ACTS, MOVES, Reading, read, worth
 from empathy_gym.simulators.scenario import Fact, Scenario, content_hash
 
+CODE: Final = 1
+"""Version of the arithmetic itself; part of every rule's hash, since a table means nothing without it."""
 ADJUSTMENTS: Final = ("satiation", "attention", "ungrounded", "bought_off", "distrust", "responsiveness")
 COSTS: Final = (
     "form", "repetition", "inflation", "agreement", "evasion", "caving", "bluntness", "early_advice", "crowding",
     "invalidation", "control",
 )  # fmt: skip
 RULE_TERMS: Final[tuple[str, ...]] = (
-    *ACTS, *ADJUSTMENTS, *COSTS, "volatility", "patience", "impatience", "pleasing", "ceiling", "debt", "harm", "clamp",
+    *ACTS, *ADJUSTMENTS, *COSTS, "volatility", "patience", "impatience", "pleasing", "ceiling", "debt", "failure", "harm",
+    "clamp",
 )  # fmt: skip
 """Every term the rule may use, in the order in which they are summed."""
 
@@ -51,7 +56,7 @@ class TableRule:
 
     def __init__(self, table: Mapping[str, Any] | None = None) -> None:
         self.table: Mapping[str, Any] = load_tables()[-1] if table is None else table
-        self.hash = content_hash(self.table)
+        self.hash = content_hash([CODE, self.table])
 
     @property
     def fingerprint(self) -> str:
@@ -87,7 +92,9 @@ class TableRule:
         _term(terms, "ceiling", min(0, max(ceiling, state.emotion) - state.emotion - sum(terms.values())))
         due = self._due(state, reading, debts, state.emotion + sum(terms.values()))
         _term(terms, "debt", -self.table["debt"] * due)
-        emotion = min(100, max(0, state.emotion + sum(terms.values())))
+        reached = state.emotion + sum(terms.values())
+        _term(terms, "failure", -reached if 0 < reached < FAILURE_EMOTION else 0)
+        emotion = 0 if reached < FAILURE_EMOTION else min(100, reached)
         _term(terms, "clamp", emotion - state.emotion - sum(terms.values()))
         after = UserState(
             emotion=emotion,
@@ -97,7 +104,7 @@ class TableRule:
             disclosed=state.disclosed,
             touched=tuple(sorted({*state.touched, *appraisal.touched})),
             stances=stances,
-            asked=state.asked,
+            asked=answered(state, reading),
             boundaries=tuple(sorted({*state.boundaries, *reading.kept})),
             satiation=used(state, reading),
             debts=debts[due:],
@@ -205,7 +212,8 @@ class TableRule:
         }
 
     def _misses(self, state: UserState, reading: Reading, step: bool) -> int:
-        if not reading.scored or state.progress >= 4:
+        # Before the story is told nobody can be expected to have understood it.
+        if not reading.scored or state.progress >= 4 or not (reading.ready or step):
             return state.misses
         return 0 if step else state.misses + 1
 
@@ -287,6 +295,13 @@ def best_stances(state: UserState, reading: Reading) -> tuple[tuple[str, int], .
     for claim in reading.claims:
         stances[claim] = stance if stance < 0 else max(stance, stances.get(claim, stance))
     return tuple(sorted(stances.items()))
+
+
+def answered(state: UserState, reading: Reading) -> tuple[str, ...]:
+    """Return what the user does not ask any more: an honest word answers the question before it is asked."""
+    if reading.levels["stance"] <= 0 or reading.checked:
+        return state.asked
+    return tuple(dict.fromkeys((*state.asked, *(f"ask:{claim}" for claim in reading.claims))))
 
 
 def opening_facts(scenario: Scenario) -> tuple[Fact, ...]:

@@ -64,7 +64,9 @@ def normalise(text: str) -> str:
     """Return lower-case text with plain quotes, dashes and letters; unknown characters stay."""
     if text.isascii():
         return text.lower()
-    if _FOREIGN_LETTER.search(text) and len(re.findall(r"[A-Za-z]", text)) > len(_FOREIGN_LETTER.findall(text)):
+    if _FOREIGN_LETTER.search(text) and len(re.findall(r"[A-Za-z]", text)) > len(
+        _FOREIGN_LETTER.findall(text)
+    ):
         text = text.translate(LOOKALIKES)
     return text.translate(CHARACTERS)
 
@@ -94,7 +96,7 @@ class Words:
 
 def _text(value: Any) -> str:
     # YAML reads some words (yes, no, on, off) as booleans unless quoted.
-    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else str(value)
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 @functools.cache
@@ -202,6 +204,7 @@ class Sentence:
         breaks: Positions at which clauses begin.
         offset: Position of the first word in the reply.
         question: Whether it ends with a question mark.
+        last: Whether it ends here, and is not cut for its length.
         hits: Spans of the phrase categories.
     """
 
@@ -211,6 +214,7 @@ class Sentence:
     breaks: list[int]
     offset: int
     question: bool
+    last: bool
     hits: Hits = field(default_factory=dict)
 
     def has(self, *categories: str) -> bool:
@@ -233,6 +237,8 @@ def sentences_of(text: str) -> list[Sentence]:
                 return found
             begins = [0, *(b - start for b in breaks if 0 < b - start < len(part))]
             last = start + MAX_SENTENCE >= len(words)
-            found.append(Sentence(raw, part, [stem(w) for w in part], begins, offset, question and last))
+            found.append(
+                Sentence(raw, part, [stem(w) for w in part], begins, offset, question and last, last)
+            )
             offset += len(part)
     return found

@@ -9,20 +9,21 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
 
 from empathy_gym.simulators.dialogue import PerceptionRequest
 from empathy_gym.simulators.embedded.features import (
     Sentence,
     expand,
+    load,
     normalise,
     read_data,
     stem,
     tokenise,
     words_data,
 )
-from empathy_gym.simulators.scenario import Item
+from empathy_gym.simulators.scenario import Feeling, Item
 
 CACHED_SITUATIONS: Final = 128
 KINDS: Final = (
@@ -52,6 +53,13 @@ def weak_stems() -> frozenset[str]:
     return frozenset(stem(word) for word in data.weak | data.function)
 
 
+@functools.cache
+def everyday_stems() -> frozenset[str]:
+    """Return the stems of words that stand in many situations."""
+    lines = (line.split("#")[0] for line in read_data("everyday.txt").splitlines())
+    return frozenset(stem(word) for line in lines for word in line.split())
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One compiled item.
@@ -69,6 +77,35 @@ class Entry:
     single: bool
 
 
+class Token(NamedTuple):
+    """A word that hits cues.
+
+    Attributes:
+        at: Position in its sentence.
+        rare: Cues hit by a word that stands in few situations.
+        strong: Cues hit by a telling word, `rare` ones included.
+        weak: Cues hit by a word that stands everywhere.
+        family: Feelings hit by a word of the same family.
+    """
+
+    at: int
+    rare: int
+    strong: int
+    weak: int
+    family: int
+
+
+@dataclass(slots=True)
+class Posting:
+    """What the index knows of one stem: masks as in `Token`, and the phrases anchored in it."""
+
+    rare: int = 0
+    strong: int = 0
+    weak: int = 0
+    family: int = 0
+    phrases: list[Phrase] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class Phrase:
     """The words around the anchor of a cue of several words."""
@@ -76,7 +113,7 @@ class Phrase:
     before: tuple[str, ...]
     after: tuple[str, ...]
     mask: int
-    weak: bool
+    telling: bool
 
 
 class Index:
@@ -84,53 +121,81 @@ class Index:
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
-        self.strong: dict[str, int] = {}
-        self.weak: dict[str, int] = {}
-        self.phrases: dict[str, list[Phrase]] = {}
+        self.postings: dict[str, Posting] = {}
+        self.predicates: dict[str, int] = {}
         self._bits = 0
 
     def add(self, kind: str, item: Item) -> Entry:
         """Compile an item."""
         first = self._bits
         for cue in item.cues or derived_cues(item):
-            self._add_cue(cue)
+            self._add_cue(cue, kind)
         mask = (1 << self._bits) - (1 << first)
+        if isinstance(item, Feeling):
+            for one in family_words(item):
+                self._posting(one).family |= mask
         entry = Entry(item, kind, mask, kind in SINGLE)
         self.entries[item.id] = entry
         return entry
 
-    def _add_cue(self, cue: str) -> None:
+    def _add_cue(self, cue: str, kind: str) -> None:
         bit = 1 << self._bits
         self._bits += 1
         for alternative in cue.split("|"):
             words, _ = tokenise(normalise(alternative))
             stems = [stem(w) for w in words if w != "s"]
             if len(stems) == 1:
-                table = self.weak if stems[0] in weak_stems() else self.strong
-                for one in synonyms().get(stems[0], stems):
-                    table[one] = table.get(one, 0) | bit
+                self._add_word(stems[0], bit)
             elif stems:
-                self._add_phrase(stems, bit)
+                self._add_phrase(stems, bit, kind)
 
-    def _add_phrase(self, stems: list[str], bit: int) -> None:
-        rare = [s for s in stems if s not in weak_stems()]
-        anchor = max(range(len(stems)), key=lambda i: (stems[i] in rare, len(stems[i]), -i))
-        phrase = Phrase(tuple(reversed(stems[:anchor])), tuple(stems[anchor + 1 :]), bit, False)
-        self.phrases.setdefault(stems[anchor], []).append(phrase)
+    def _posting(self, one: str) -> Posting:
+        return self.postings.setdefault(one, Posting())
 
-    def hits(self, sentence: Sentence, skip: range | frozenset[int] = range(0)) -> tuple[int, int]:
-        """Return the cues hit by telling words, and by frequent ones, in a sentence."""
-        strong = weak = 0
-        stems = [s for s in sentence.stems if s != "s"] if not skip else [
-            s for i, s in enumerate(sentence.stems) if s != "s" and i not in skip
-        ]  # fmt: skip
+    def _add_word(self, word: str, bit: int) -> None:
+        for one in synonyms().get(word, (word,)):
+            posting = self._posting(one)
+            if word in weak_stems() or one in weak_stems():
+                posting.weak |= bit
+            else:
+                posting.strong |= bit
+                posting.rare |= 0 if one in everyday_stems() else bit
+
+    def _add_phrase(self, stems: list[str], bit: int, kind: str) -> None:
+        telling = [s for s in stems if s not in weak_stems()]
+        anchor = max(range(len(stems)), key=lambda i: (stems[i] in telling, len(stems[i]), -i))
+        before, after = tuple(reversed(stems[:anchor])), tuple(stems[anchor + 1 :])
+        self._posting(stems[anchor]).phrases.append(Phrase(before, after, bit, bool(telling) or kind == "claims"))
+
+    def tokens(self, sentence: Sentence, skip: frozenset[int], mask: int) -> list[Token]:
+        """Return the words of a sentence that hit cues within a mask, but for the positions in `skip`.
+
+        Args:
+            sentence: The sentence.
+            skip: Positions in the reply that do not count, because they are copied.
+            mask: The cues that may be known.
+        """
+        found: list[Token] = []
+        stems, postings = sentence.stems, self.postings
         for at, one in enumerate(stems):
-            strong |= self.strong.get(one, 0)
-            weak |= self.weak.get(one, 0)
-            for phrase in self.phrases.get(one, ()):
-                if phrase.mask & ~strong and _stands(phrase, stems, at):
-                    strong |= phrase.mask
-        return strong, weak & ~strong
+            posting = postings.get(one)
+            if posting is None:
+                continue
+            rare, strong, weak = posting.rare, posting.strong, posting.weak
+            for phrase in posting.phrases:
+                if phrase.mask & mask & ~rare and _stands(phrase, stems, at):
+                    if phrase.telling:
+                        rare |= phrase.mask
+                        strong |= phrase.mask
+                    elif len(phrase.before) + len(phrase.after) > 1:
+                        strong |= phrase.mask
+                    else:
+                        weak |= phrase.mask
+            weak &= ~strong
+            family = posting.family
+            if (strong | weak | family) & mask and sentence.offset + at not in skip:
+                found.append(Token(at, rare & mask, strong & mask, weak & mask, family & mask))
+        return found
 
 
 def _stands(phrase: Phrase, stems: Sequence[str], at: int) -> bool:
@@ -153,6 +218,23 @@ def _stands(phrase: Phrase, stems: Sequence[str], at: int) -> bool:
     return True
 
 
+@functools.cache
+def families() -> dict[str, tuple[str, ...]]:
+    """Return, for the stem of a feeling word, the stems of its families."""
+    found: dict[str, dict[str, None]] = {}
+    for text in load("feelings.yaml")["families"].values():
+        stems = [stem(word) for word in text.split()]
+        for one in stems:
+            found.setdefault(one, {}).update(dict.fromkeys(stems))
+    return {one: tuple(group) for one, group in found.items()}
+
+
+def family_words(item: Feeling) -> tuple[str, ...]:
+    """Return the stems of words that name the same kind of feeling."""
+    words, _ = tokenise(normalise(" ".join([item.name, *item.cues]).replace("|", " ")))
+    return tuple(dict.fromkeys(one for word in words for one in families().get(stem(word), ())))
+
+
 def derived_cues(item: Item) -> tuple[str, ...]:
     """Return the telling words of an item without cues, each as a cue of its own."""
     words, _ = tokenise(normalise(item.text))
@@ -164,7 +246,7 @@ class View:
     """What of an index a request may know."""
 
     index: Index
-    entries: tuple[Entry, ...]
+    entries: dict[str, list[Entry]]
     mask: int
 
 
@@ -184,10 +266,11 @@ class Indices:
         entries = self._entries(index, request)
         if entries is None:  # Another situation under the same key: only a hand-made request can do that.
             index = self._new(request.situation)
-            entries = self._entries(index, request) or ()
+            entries = self._entries(index, request) or {}
         mask = 0
-        for entry in entries:
-            mask |= entry.mask
+        for group in entries.values():
+            for entry in group:
+                mask |= entry.mask
         return View(index, entries, mask)
 
     def _new(self, key: str) -> Index:
@@ -197,16 +280,21 @@ class Indices:
             self._indices.popitem(last=False)
         return index
 
-    def _entries(self, index: Index, request: PerceptionRequest) -> tuple[Entry, ...] | None:
-        found: list[Entry] = []
+    def _entries(self, index: Index, request: PerceptionRequest) -> dict[str, list[Entry]] | None:
+        """Return the entries of the items of a request by kind; None if one differs from what is indexed."""
+        found: dict[str, list[Entry]] = {}
         known = index.entries
         for kind in KINDS:
+            group = found[kind] = []
             items: Iterable[Item] = getattr(request, kind)
             for item in items:
                 entry = known.get(item.id)
                 if entry is None:
                     entry = index.add(kind, item)
-                elif entry.item is not item and (entry.item != item or entry.kind != kind):
-                    return None
-                found.append(entry)
-        return tuple(found)
+                elif entry.item is not item:
+                    if entry.kind != kind or entry.item != item:
+                        return None
+                    # The same item from another copy of the situation: compare by identity from now on.
+                    entry = known[item.id] = replace(entry, item=item)
+                group.append(entry)
+        return found

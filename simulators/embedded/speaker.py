@@ -78,6 +78,8 @@ def _aside(request: SpeakRequest, told: set[str], said: str) -> str:
     known = set(request.state.disclosed)
     if request.appraisal.advice:
         return next((c.text for c in situation.constraints if c.text not in said), "")
+    if len(told) > 1:
+        return ""
     if told:
         return next((f.text for f in situation.feelings if f.text not in said and told & set(f.because)), "")
     untold = (f.text for f in situation.feelings if known & set(f.because))
