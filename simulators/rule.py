@@ -81,8 +81,8 @@ class TableRule:
         reading = read(self.table, scenario, state, appraisal, last)
         terms: Terms = {}
         points = worth(self.table, scenario, reading)
-        paid = self._gains(scenario, state, reading, points, terms)
         step = self._progresses(scenario, state, reading, points)
+        paid = self._gains(scenario, state, reading, points, terms, step)
         misses = self._misses(state, reading, step)
         self._charge(scenario, state, reading, misses, terms)
         debts = self._owe(state, reading, terms)
@@ -116,7 +116,13 @@ class TableRule:
         return EmotionChange(emotion - state.emotion, {name: v for name, v in terms.items() if v}, after)
 
     def _gains(
-        self, scenario: Scenario, state: UserState, reading: Reading, points: Mapping[str, int], terms: Terms
+        self,
+        scenario: Scenario,
+        state: UserState,
+        reading: Reading,
+        points: Mapping[str, int],
+        terms: Terms,
+        step: bool,
     ) -> int:
         """Add what the acts are worth, and what is taken off it. Return what the gains pay in the end."""
         uses = dict(state.satiation)
@@ -138,7 +144,9 @@ class TableRule:
         if state.trust < self.table["trust"]["distrust"]:
             _term(terms, "distrust", total // 2 - total)
             total //= 2
-        paid: int = self.table["gain_factor"] * total * scenario.knobs.gain // 4
+        # What helps counts double; what is kind but beside the need counts once.
+        factor = self.table["gain_factor"] if step or state.progress >= 4 else 1
+        paid: int = factor * total * scenario.knobs.gain // 4
         _term(terms, "responsiveness", paid - total)
         return paid
 

@@ -18,11 +18,16 @@ def appraisal(request: PerceptionRequest, form: int, guard: str | None) -> Appra
         return Appraisal(form=0, guard=guard)
     languages = load("languages.yaml")
     text = request.reply[:MAX_CHARACTERS]
-    levels: dict[str, int] = {}
     evidence: dict[str, str] = {}
     for sentence in _SENTENCE.findall(text):
         for field, key in (("warmth", "warm"), ("exploration", "ask")):
             asks = key == "warm" or sentence.rstrip().endswith(("?", "\uff1f"))
-            if field not in levels and asks and re.search(languages[key], sentence):
-                levels[field], evidence[field] = 1, sentence.strip()[:200].strip()
-    return Appraisal(form=form, guard=guard, evidence=evidence, **levels)
+            if field not in evidence and asks and re.search(languages[key], sentence):
+                evidence[field] = sentence.strip()[:200].strip()
+    return Appraisal(
+        form=form,
+        guard=guard,
+        warmth=int("warmth" in evidence),
+        exploration=int("exploration" in evidence),
+        evidence=evidence,
+    )

@@ -36,15 +36,17 @@ _CONTROL: Final = re.compile(
     r"|</?\s*(?:user|assistant|system|think|thinking|inst|im_start|im_end|s|html|div|script|b|p|br|tool|function|prompt|eos)\b[^>]{0,80}>"
     r"|\[/?\s*(?:inst|sys|system|user|assistant|end)\s*\]|<\|[^|>\n]{0,40}\|>|<<\s*/?sys\s*>>"
     r"|(?:^|\n)\s*(?:system|developer|instruction|instructions)\s*:"
-    r"|```|\{\s*[\"'][\w ]{1,40}[\"']\s*:|\[\s*\{|\bsystem prompt\b|\byou are now (?:in )?(?:developer|dan|debug|admin|jailb)"
+    r"|```|\{\s*[\"'][\w ]{1,40}[\"']\s*:|\[\s*\{|\bsystem prompt\b"
+    r"|\byou are now (?:in )?(?:developer|dan|debug|admin|jailb)"
     r"|\b(?:give|award|grant|assign)\s+(?:me|this|it|the\s+\w+)\s+(?:the\s+|a\s+)?(?:full|max|maximum|perfect|highest|top|100)\s*"
     r"(?:score|points|marks|emotion|rating|reward)?\b.{0,20}(?:score|points|marks|emotion|rating|reward|100)"
-    r"|\bchange\s*:\s*[+-]\s?\d|\bend of (?:the )?(?:dialogue|conversation|prompt|simulation)\b|\bas (?:the|an) (?:evaluator|judge|grader|scorer)\b",
+    r"|\bchange\s*:\s*[+-]\s?\d|\bend of (?:the )?(?:dialogue|conversation|prompt|simulation)\b"
+    r"|\bas (?:the|an) (?:evaluator|judge|grader|scorer)\b",
     re.IGNORECASE,
 )
 _TRIGGERS: Final = tuple(
-    "< [ { ``` << : = -> ignore disregard emotion trust score mood reward progress rating prompt evaluator judge grader "
-    "scorer dialogue conversation simulation developer jailb".split()
+    "< [ { ``` << : = -> ignore disregard emotion trust score mood reward progress rating prompt evaluator "
+    "judge grader scorer dialogue conversation simulation developer jailb".split()
 )
 _FAKE_TURN: Final = re.compile(
     r"(?:^|[\n.!?\"])\s*(?:\*{0,2})(?:user|human|assistant|therapist|client|counsell?or|patient|seeker|supporter|listener|chatbot|ai|bot|npc)(?:\*{0,2})\s*:",
@@ -60,11 +62,17 @@ PLAIN: Final[Verdict] = (2, None)
 
 
 @functools.cache
+def word_list() -> tuple[str, ...]:
+    """Return the common English words of the data file."""
+    lines = read_data("common.txt").splitlines()
+    return tuple(word for line in lines for word in line.split("#")[0].split())
+
+
+@functools.cache
 def common_words() -> frozenset[str]:
     """Return the stems of common English words."""
-    listed = [word for line in read_data("common.txt").splitlines() for word in line.split("#")[0].split()]
     data = words_data()
-    return frozenset(stem(word) for word in [*listed, *data.function, *data.weak, *data.interjections])
+    return frozenset(stem(word) for word in [*word_list(), *data.function, *data.weak, *data.interjections])
 
 
 @functools.cache
@@ -116,23 +124,26 @@ def form(
     han = 0 if head.isascii() else len(_HAN.findall(head))
     if 2 * han > len(words):
         return _chinese(head, language)
-    verdict = _diversity(words) or _copy(line, said)
+    verdict = _diversity(words, line) or _copy(line, said)
     if verdict is None and language in ("en", "zh"):
-        # What is plausible is known for English alone; a Chinese user gets English judged before it is refused.
+        # What is plausible is known for English alone; for a Chinese user it is judged before it is refused.
         verdict = _plausible(sentences, words, said, vocabulary)
     if verdict is not None:
         return verdict
     if language == "zh":
         return 1, "language"
-    if len(text) > WALL or len(_BULLET.findall(head)) >= 2:
+    if len(text) > WALL or (("\n" in head or "2" in head) and len(_BULLET.findall(head)) >= 2):
         return 1, "wall"
+    # Words of ordinary text take six characters with their space: only what is more is looked at closely.
+    if head.isascii() and len(head) < 8 * len(words) and head.count("!") < 5:
+        return PLAIN
     marks = len(_MARK.findall(head)) + head.count("!")
     return (1, None) if marks >= 5 and marks * 4 > len(head) - marks else PLAIN
 
 
-def _diversity(words: Sequence[str]) -> Verdict | None:
-    grams = list(zip(words, words[1:], words[2:], strict=False))
-    if len(grams) >= 10 and 100 * len(set(grams)) < 62 * len(grams):
+def _diversity(words: Sequence[str], line: Line) -> Verdict | None:
+    total = len(words) - 2
+    if total >= 10 and 100 * len(line.folded) < 62 * total:
         return 0, "diversity"
     if 6 <= len(words) and 3 * len(set(words)) <= len(words):
         return 0, "diversity"
@@ -163,26 +174,59 @@ def _plausible(
     if 100 * known < (50 if len(stems) > 3 else 1) * len(stems):
         return 0, "implausible"
     connected = sum(word in function for word in words)
-    if len(words) >= 9 and 100 * connected < 20 * len(words):
+    if len(words) >= 9 and 100 * connected < (20 if len(words) >= 14 else 10) * len(words):
         return 0, "implausible"
     return (0, "implausible") if _salad(sentences) else None
 
 
 def _salad(sentences: Sequence[Sentence]) -> bool:
-    """Whether function words follow one another as they do not in English."""
-    function, allowed = words_data().function, transitions()
-    seen = odd = total = 0
+    """Whether function words follow one another as they do not in English.
+
+    A pair that grammar forbids counts two, one that has not been seen and that no rule allows counts one.
+    """
+    order = word_order()
+    odd = forbidden = total = 0
     for sentence in sentences:
         total += len(sentence.words)
-        ended = [*sentence.words, "$"] if sentence.last else sentence.words
-        before = "^" if not sentence.breaks or sentence.breaks[0] == 0 else ""
-        for at, word in enumerate(ended):
-            here = word if word in function or word == "$" else ""
-            if before and here and (before, here) != ("^", "$") and (at == 0 or at not in sentence.breaks):
-                seen += 1
-                odd += (before, here) not in allowed
+        breaks = frozenset(sentence.breaks[1:])
+        before = "^"
+        for at, word in enumerate([*sentence.words, "$"] if sentence.last else sentence.words):
+            here = word if word in order.words else ""
+            if before and here and at not in breaks:
+                weight = order.weight(before, here)
+                odd += weight
+                forbidden += weight == 2
             before = here
-    return odd >= 3 and 100 * odd >= 38 * seen and 16 * odd >= total
+    return odd >= 3 and (7 * odd >= total or (forbidden > 0 and 8 * odd >= total))
+
+
+class WordOrder:
+    """Which function words follow one another: pairs seen in text, and rules between classes of words."""
+
+    def __init__(self) -> None:
+        order = load("words.yaml")["order"]
+        self._seen = transitions()
+        self._class = {word: name for name, text in order["classes"].items() for word in text.split()}
+        self._never = {(first, after) for first, text in order["never"].items() for after in text.split()}
+        self._fine = {(first, after) for first, text in order["fine"].items() for after in text.split()}
+        self.words = frozenset([*words_data().function, *self._class, "$"])
+        self._weights: dict[tuple[str, str], int] = {("^", "$"): 0}
+
+    def weight(self, first: str, after: str) -> int:
+        """Return how odd a pair is: 0, 1 or 2."""
+        known = self._weights.get((first, after))
+        if known is None:
+            classes = self._class.get(first, first), self._class.get(after, after)
+            fine = (first, after) in self._seen or classes in self._fine
+            known = 0 if fine else 2 if classes in self._never else 1
+            self._weights[first, after] = known
+        return known
+
+
+@functools.cache
+def word_order() -> WordOrder:
+    """Return the rules of word order, loaded once."""
+    return WordOrder()
 
 
 def _chinese(text: str, language: str) -> Verdict:

@@ -27,7 +27,8 @@ from empathy_gym.simulators.scenario import Feeling, Item
 
 CACHED_SITUATIONS: Final = 128
 KINDS: Final = (
-    "topics", "facts", "feelings", "attempts", "constraints", "strengths", "perspectives", "claims", "boundaries"
+    "topics", "facts", "feelings", "attempts", "constraints", "strengths", "perspectives", "claims",
+    "boundaries",
 )  # fmt: skip
 SINGLE: Final = frozenset({"topics", "feelings", "boundaries"})
 """Kinds of item that one cue is enough for."""
@@ -54,6 +55,12 @@ def weak_stems() -> frozenset[str]:
 
 
 @functools.cache
+def function_stems() -> frozenset[str]:
+    """Return the stems of function words."""
+    return frozenset(stem(word) for word in words_data().function)
+
+
+@functools.cache
 def everyday_stems() -> frozenset[str]:
     """Return the stems of words that stand in many situations."""
     lines = (line.split("#")[0] for line in read_data("everyday.txt").splitlines())
@@ -69,12 +76,14 @@ class Entry:
         kind: One of `KINDS`.
         mask: The bits of its cues.
         single: Whether one cue is enough.
+        words: Stems of its text.
     """
 
     item: Item
     kind: str
     mask: int
     single: bool
+    words: frozenset[str]
 
 
 class Token(NamedTuple):
@@ -97,32 +106,34 @@ class Token(NamedTuple):
 
 @dataclass(slots=True)
 class Posting:
-    """What the index knows of one stem: masks as in `Token`, and the phrases anchored in it."""
+    """What the index knows of one stem: masks as in `Token`, the phrases anchored in it, all its cues."""
 
     rare: int = 0
     strong: int = 0
     weak: int = 0
     family: int = 0
     phrases: list[Phrase] = field(default_factory=list)
+    any: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """The words around the anchor of a cue of several words."""
+    """The words around the anchor of a cue of several words, and how telling they are together."""
 
     before: tuple[str, ...]
     after: tuple[str, ...]
     mask: int
-    telling: bool
+    weight: int
 
 
 class Index:
-    """The cues of one situation. Items are added when they are first seen; a mask hides those not yet known."""
+    """The cues of one situation. Items are added when first seen; a mask hides those not yet known."""
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.postings: dict[str, Posting] = {}
-        self.predicates: dict[str, int] = {}
+        self.predicates: dict[tuple[str, int], int] = {}
+        self.slips: dict[tuple[str, int], str | None] = {}
         self._bits = 0
 
     def add(self, kind: str, item: Item) -> Entry:
@@ -133,8 +144,9 @@ class Index:
         mask = (1 << self._bits) - (1 << first)
         if isinstance(item, Feeling):
             for one in family_words(item):
-                self._posting(one).family |= mask
-        entry = Entry(item, kind, mask, kind in SINGLE)
+                self._posting(one, mask).family |= mask
+        words = frozenset(stem(word) for word in tokenise(normalise(item.text))[0])
+        entry = Entry(item, kind, mask, kind in SINGLE, words)
         self.entries[item.id] = entry
         return entry
 
@@ -145,27 +157,33 @@ class Index:
             words, _ = tokenise(normalise(alternative))
             stems = [stem(w) for w in words if w != "s"]
             if len(stems) == 1:
-                self._add_word(stems[0], bit)
+                self._add_word(stems[0], bit, kind)
             elif stems:
                 self._add_phrase(stems, bit, kind)
 
-    def _posting(self, one: str) -> Posting:
-        return self.postings.setdefault(one, Posting())
+    def _posting(self, one: str, mask: int) -> Posting:
+        posting = self.postings.setdefault(one, Posting())
+        posting.any |= mask
+        return posting
 
-    def _add_word(self, word: str, bit: int) -> None:
+    def _add_word(self, word: str, bit: int, kind: str) -> None:
+        # "Wrong" says little, unless it is what the user claims not to have done.
+        faint = function_stems() if kind == "claims" else weak_stems()
         for one in synonyms().get(word, (word,)):
-            posting = self._posting(one)
-            if word in weak_stems() or one in weak_stems():
+            posting = self._posting(one, bit)
+            if word in faint or one in faint:
                 posting.weak |= bit
             else:
                 posting.strong |= bit
-                posting.rare |= 0 if one in everyday_stems() else bit
+                posting.rare |= 0 if one in everyday_stems() or one in weak_stems() else bit
 
     def _add_phrase(self, stems: list[str], bit: int, kind: str) -> None:
         telling = [s for s in stems if s not in weak_stems()]
         anchor = max(range(len(stems)), key=lambda i: (stems[i] in telling, len(stems[i]), -i))
         before, after = tuple(reversed(stems[:anchor])), tuple(stems[anchor + 1 :])
-        self._posting(stems[anchor]).phrases.append(Phrase(before, after, bit, bool(telling) or kind == "claims"))
+        self._posting(stems[anchor], bit).phrases.append(
+            Phrase(before, after, bit, _weight(stems, kind, bool(telling)))
+        )
 
     def tokens(self, sentence: Sentence, skip: frozenset[int], mask: int) -> list[Token]:
         """Return the words of a sentence that hit cues within a mask, but for the positions in `skip`.
@@ -176,45 +194,49 @@ class Index:
             mask: The cues that may be known.
         """
         found: list[Token] = []
-        stems, postings = sentence.stems, self.postings
+        stems, known = sentence.stems, self.postings.get
         for at, one in enumerate(stems):
-            posting = postings.get(one)
-            if posting is None:
+            posting = known(one)
+            if posting is None or not posting.any & mask:
                 continue
             rare, strong, weak = posting.rare, posting.strong, posting.weak
             for phrase in posting.phrases:
                 if phrase.mask & mask & ~rare and _stands(phrase, stems, at):
-                    if phrase.telling:
+                    if phrase.weight == 3:
                         rare |= phrase.mask
                         strong |= phrase.mask
-                    elif len(phrase.before) + len(phrase.after) > 1:
+                    elif phrase.weight == 2:
                         strong |= phrase.mask
                     else:
                         weak |= phrase.mask
-            weak &= ~strong
-            family = posting.family
-            if (strong | weak | family) & mask and sentence.offset + at not in skip:
-                found.append(Token(at, rare & mask, strong & mask, weak & mask, family & mask))
+            strong &= mask
+            weak &= mask & ~strong
+            family = posting.family & mask
+            if (strong or weak or family) and sentence.offset + at not in skip:
+                found.append(Token(at, rare & mask, strong, weak, family))
         return found
+
+
+def _weight(stems: Sequence[str], kind: str, telling: bool) -> int:
+    """Return how telling a phrase is: 3 as a rare word, 2 as an everyday one, 1 as a frequent one."""
+    if telling or kind == "claims":
+        return 3
+    return 2 if len(stems) > 2 or kind == "perspectives" else 1
 
 
 def _stands(phrase: Phrase, stems: Sequence[str], at: int) -> bool:
     position = at
     for word in phrase.after:
-        for step in range(1, GAP + 2):
-            if position + step < len(stems) and stems[position + step] == word:
-                position += step
-                break
-        else:
+        near = stems[position + 1 : position + GAP + 2]
+        if word not in near:
             return False
+        position += near.index(word) + 1
     position = at
     for word in phrase.before:
-        for step in range(1, GAP + 2):
-            if position - step >= 0 and stems[position - step] == word:
-                position -= step
-                break
-        else:
+        near = stems[max(0, position - GAP - 1) : position][::-1]
+        if word not in near:
             return False
+        position -= near.index(word) + 1
     return True
 
 
@@ -248,6 +270,11 @@ class View:
     index: Index
     entries: dict[str, list[Entry]]
     mask: int
+
+    def __contains__(self, one: object) -> bool:
+        """Whether a stem is a cue of an item that may be known; the index may hold more than that."""
+        posting = self.index.postings.get(one) if isinstance(one, str) else None
+        return posting is not None and posting.any & self.mask != 0
 
 
 class Indices:

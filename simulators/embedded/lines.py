@@ -21,14 +21,12 @@ class Line:
 
     Attributes:
         text: Its words, joined.
-        grams: Word trigrams.
-        folded: Word trigrams with the pronouns of both sides made one.
+        folded: Word trigrams, with the pronouns of both sides made one.
         skeleton: Four-grams of function words and punctuation, content masked.
         stems: Stems of its words.
     """
 
     text: str
-    grams: frozenset[Gram]
     folded: frozenset[Gram]
     skeleton: frozenset[Gram]
     stems: frozenset[str]
@@ -42,13 +40,14 @@ def _line(text: str) -> Line:
 def line_of(sentences: Sequence[Sentence]) -> Line:
     """Return the reduced form of a line."""
     words = [word for sentence in sentences for word in sentence.words]
-    folded = fold(words)
     stems = frozenset(one for sentence in sentences for one in sentence.stems)
-    return Line(" ".join(words), grams(words), grams(folded), _skeleton(sentences), stems)
+    return Line(" ".join(words), grams(fold(words)), _skeleton(sentences), stems)
 
 
 def grams(words: Sequence[str], size: int = 3) -> frozenset[Gram]:
     """Return the distinct word n-grams."""
+    if size == 3:
+        return frozenset(zip(words, words[1:], words[2:], strict=False))
     return frozenset(zip(*(words[i:] for i in range(size)), strict=False))
 
 
@@ -111,7 +110,7 @@ def repetition(reply: Line, earlier: Sequence[Line]) -> int:
             return 2
         level = max(
             level,
-            _overlap(reply.grams, line.grams, 4, 60, 35),
+            _overlap(reply.folded, line.folded, 4, 60, 35),
             _overlap(reply.skeleton, line.skeleton, 8, 75, 55),
         )
     return level

@@ -1,9 +1,9 @@
-"""The embedded perceiver: reads a reply by matching alone, in integers, with the same result on every machine.
+"""The embedded perceiver: reads a reply by matching alone, in integers, the same on every machine.
 
     characters -> words -> phrases and cues -> guards -> one function a field -> heads -> `Appraisal`
 
-It knows no model, no clock and no randomness, and what it caches never changes what it finds. What it sees of a
-situation are the items of the request; `say` lines and `must_not_affirm` are never read.
+It knows no model, no clock and no randomness, and what it caches never changes what it finds. What it sees of
+a situation are the items of the request; `say` lines and `must_not_affirm` are never read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from empathy_gym.simulators.appraisal import LEVELS, Appraisal
 from empathy_gym.simulators.dialogue import PerceptionRequest
-from empathy_gym.simulators.embedded import acts, chinese, guards, understanding
+from empathy_gym.simulators.embedded import acts, chinese, guards, spelling, understanding
 from empathy_gym.simulators.embedded.features import Sentence, sentences_of
 from empathy_gym.simulators.embedded.items import Indices, View
 from empathy_gym.simulators.embedded.lines import Line, copied_positions, heard, line_of, repetition
@@ -64,8 +64,9 @@ class EmbeddedPerceiver:
         sentences = sentences_of(request.reply)
         view = self._indices.view(request)
         said = heard(request.messages, "user")
-        index = view.index
-        known = (phrase_stems(), index.postings.keys())
+        if request.language == "en":
+            spelling.correct(sentences, view, said)
+        known = (phrase_stems(), view)
         line = line_of(sentences)
         form, guard = guards.form(request.reply, sentences, request.language, line, said, known)
         if request.language == "zh" and guard != "language":

@@ -1,8 +1,8 @@
 """Phrases of many categories, found in one pass: a pattern language and a lazily built automaton.
 
-A pattern is plain English with ``(a|b c|)`` for alternatives, a group followed by ``?`` (may be missing), ``*`` (any
-number of times) or ``+`` (at least once), ``@name`` for a class of words, ``_`` for any one word, ``..`` for none to
-two words, ``^`` for the beginning of a clause and ``$`` for the end of a sentence.
+A pattern is plain English with ``(a|b c|)`` for alternatives, a group followed by ``?`` (may be missing),
+``*`` (any number of times) or ``+`` (at least once), ``@name`` for a class of words, ``_`` for any one word,
+``..`` for none to two words, ``^`` for the beginning of a clause and ``$`` for the end of a sentence.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Phrases:
     """Categories of phrases.
 
     Args:
-        files: For each data file, its patterns by category; the category ``classes`` holds the file's classes of
-            words, separated by ``|``, by name.
+        files: For each data file, its patterns by category; the category ``classes`` holds its
+            classes of words, separated by ``|``, by name.
         split: How a piece of English becomes words (contractions expanded).
     """
 
@@ -64,7 +64,7 @@ class Phrases:
                     self._add(category, patterns, *places)
         self._anywhere, self._starting = (self._state([place]) for place in places)
 
-    # -- building ------------------------------------------------------------------------------------------------
+    # -- building ---------------------------------------------------------------------------------
 
     def _add(self, category: str, patterns: Iterable[str], anywhere: int, starting: int) -> None:
         end = self._node()
@@ -134,7 +134,7 @@ class Phrases:
         self._nodes[place].free.append(end)
         return end
 
-    # -- finding -------------------------------------------------------------------------------------------------
+    # -- finding ----------------------------------------------------------------------------------
 
     def _state(self, places: Iterable[int]) -> _State:
         """Return the state of a set of places and of all that follow from them for nothing."""

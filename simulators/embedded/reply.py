@@ -76,6 +76,7 @@ class Reply:
         mentioned: Sentence in which each item is mentioned, by id.
         hinted: The same for items that are mentioned or only hinted at.
         evidence: For each field, the span its level rests on.
+        touched: Ids of the items engaged so far.
     """
 
     request: PerceptionRequest
@@ -103,7 +104,8 @@ class Reply:
     def _place(self, kind: str, entry: Entry, here: list[tuple[int, Token]]) -> None:
         """Record where an item is mentioned, or hinted at."""
         id_ = entry.item.id
-        place = _mention(entry, here, POINTS)
+        # A way of seeing things is made of common words: it takes more of them to rest a reply on.
+        place = _mention(entry, here, POINTS + (kind == "perspectives"))
         if place is not None:
             self.mentioned[id_] = self.hinted[id_] = place
         elif kind in _HINTABLE:
@@ -180,8 +182,8 @@ def _mention(entry: Entry, here: list[tuple[int, Token]], points: int) -> int | 
 def enough(entry: Entry, tokens: Iterable[Token], points: int = POINTS) -> bool:
     """Whether words hit an item's cues often enough to mention it.
 
-    Two cues, by two words, which together tell something: a cue counts three if its word is rare, two if it is an
-    everyday one, one if it stands everywhere, and four points are enough.
+    Two cues, by two words, which together tell something: a cue counts three if its word is rare, two if it
+    is an everyday one, one if it stands everywhere, and four points are enough.
     """
     mask = entry.mask
     rare = strong = weak = words = 0
@@ -200,7 +202,7 @@ def enough(entry: Entry, tokens: Iterable[Token], points: int = POINTS) -> bool:
     return rare.bit_count() + strong.bit_count() + cues.bit_count() >= points
 
 
-# -- scope --------------------------------------------------------------------------------------------------------
+# -- scope ---------------------------------------------------------------------------------------
 
 _NEGATIONS: Final = frozenset("not never no nobody nothing hardly neither nor without none".split())
 _USER: Final = frozenset(
@@ -254,5 +256,6 @@ def connected(sentence: Sentence) -> bool:
 
 
 _CONNECTIVES: Final = frozenset(
-    "because so since after when while with though although despite yet but wonder course that which given as and".split()
+    "because so since after when while with though although despite yet but wonder course that which given "
+    "as and".split()
 )

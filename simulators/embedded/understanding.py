@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import Final
 
-from empathy_gym.simulators.embedded.features import Sentence, load
-from empathy_gym.simulators.embedded.reply import Reply, about_user, connected, negated
+from empathy_gym.simulators.embedded.features import Sentence, load, normalise, stem, words_data
+from empathy_gym.simulators.embedded.guards import common_words
+from empathy_gym.simulators.embedded.reply import Reply, about_user, connected, negated, phrase_stems
 from empathy_gym.simulators.scenario import (
     Attempt,
     Constraint,
@@ -19,7 +22,50 @@ OTHERS: Final = frozenset({"he", "she", "they", "him", "her", "them", "his", "th
 
 
 def grounding(reply: Reply) -> int:
-    """Return how far a reply rests on what the user has told."""
+    """Return how far a reply rests on what the user has told; with something made up, no further than 1."""
+    level = _grounding(reply)
+    return min(level, 1) if level and invented(reply) else level
+
+
+def invented(reply: Reply) -> bool:
+    """Whether a reply states a particular of the user's life that was never told, such as a name or a day."""
+    for sentence in reply.sentences:
+        if sentence.question or sentence.has(
+            "tentative", "advice", "sharing", "human_claim", "self_disclosure"
+        ):
+            continue
+        if _ABOUT_SELF.isdisjoint(sentence.words) and any(
+            _untold(reply, one) for one in _particulars(sentence)
+        ):
+            return True
+    return False
+
+
+_ABOUT_SELF: Final = frozenset({"i", "my", "me", "if", "like", "any", "every", "no"})
+
+
+def _particulars(sentence: Sentence) -> list[str]:
+    """Return the stems of the words of a sentence that state particulars: listed ones, and names."""
+    listed = words_data().particulars
+    found = [one for word, one in zip(sentence.words, sentence.stems, strict=True) if word in listed]
+    for name in _NAME.findall(sentence.raw):
+        one = stem(normalise(name))
+        if one not in common_words() and one not in phrase_stems():
+            found.append(one)
+    return found
+
+
+_NAME: Final = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}(?![a-z])")
+"""A capital in the middle of a sentence."""
+
+
+def _untold(reply: Reply, one: str) -> bool:
+    if one in reply.view or any(one in line.stems for line in reply.said):
+        return False
+    return not any(one in entry.words for entries in reply.view.entries.values() for entry in entries)
+
+
+def _grounding(reply: Reply) -> int:
     facts = [(item.id, at) for item, at in reply.items(Fact)]
     others = _told(reply)
     reply.touched.update(id_ for id_, _ in (*facts, *others))
@@ -29,8 +75,9 @@ def grounding(reply: Reply) -> int:
         if _two_apart(reply, [id_ for id_, _ in facts]) or _linked(reply, facts):
             return 3
         return 2
+    topical, factual = _group_mask(reply, "topics"), _group_mask(reply, "facts")
     for at, tokens in enumerate(reply.tokens):
-        if any(token.strong for token in tokens):
+        if any(token.strong & topical or token.rare & factual for token in tokens):
             reply.quote("grounding", at)
             return 1
     for at, sentence in enumerate(reply.sentences):
@@ -40,13 +87,20 @@ def grounding(reply: Reply) -> int:
     return 0
 
 
+def _group_mask(reply: Reply, kind: str) -> int:
+    mask = 0
+    for entry in reply.view.entries[kind]:
+        mask |= entry.mask
+    return mask
+
+
 def _told(reply: Reply) -> list[tuple[str, int]]:
     """Return what counts as a fact restated: attempts, constraints, and what disclosed facts show."""
     found = [(item.id, at) for item, at in reply.items(Attempt)]
     found += [(item.id, at) for item, at in reply.items(Constraint)]
     disclosed = {fact.id for fact in reply.request.facts}
     for strength, at in reply.items(Strength):
-        if (not strength.evidence or not disclosed.isdisjoint(strength.evidence)):
+        if not strength.evidence or not disclosed.isdisjoint(strength.evidence):
             found.append((strength.id, at))
     for perspective, at in reply.items(Perspective):
         if not disclosed.isdisjoint(perspective.because):
@@ -84,7 +138,7 @@ def _linked(reply: Reply, facts: list[tuple[str, int]]) -> bool:
     return False
 
 
-# -- feelings -------------------------------------------------------------------------------------------------------
+# -- feelings ------------------------------------------------------------------------------------
 
 
 def feeling(reply: Reply) -> int:
@@ -193,34 +247,14 @@ def _felt(sentence: Sentence, at: int) -> bool:
     return not _FEEL.isdisjoint(sentence.words[max(0, at - 4) : at]) or at == 0
 
 
+@functools.cache
 def _hard_words() -> frozenset[str]:
-    return _HARD
-
-
-def _load_hard() -> frozenset[str]:
+    """Return the words that call something hard, or name a feeling and nothing else."""
     data = load("feelings.yaml")
-    families = " ".join(data["families"].values())
-    neutral = {
-        "small",
-        "down",
-        "low",
-        "outside",
-        "walked",
-        "fed",
-        "thrown",
-        "lost",
-        "spent",
-        "torn",
-        "used",
-        "stuck",
-    }
-    return frozenset(f"{data['hard']} {families}".split()) - neutral
+    return frozenset(f"{data['hard']} {' '.join(data['families'].values())}".split()) - {"small"}
 
 
-_HARD: Final = _load_hard()
-
-
-# -- meanings -------------------------------------------------------------------------------------------------------
+# -- meanings ------------------------------------------------------------------------------------
 
 
 def insight(reply: Reply) -> tuple[int, str | None]:
@@ -240,7 +274,7 @@ def insight(reply: Reply) -> tuple[int, str | None]:
         if sentence.has("commonplace"):
             reply.quote("insight", at)
             return 1, None
-        if _mind_asserted(sentence):
+        if _mind_asserted(sentence) or _mind_guessed(sentence):
             reply.quote("insight", at)
             return 1, "other"
     return 0, None
@@ -297,13 +331,29 @@ def _kind(sentence: Sentence) -> str:
 
 
 _MIND: Final = frozenset(
-    "wants wanted thinks thought feels felt hates envies fears feared hopes hoped knows knew regrets meant believes".split()
+    "wants wanted thinks thought feels felt hates envies fears feared hopes hoped knows knew regrets meant "
+    "believes".split()
 )
+
+
+def _mind_guessed(sentence: Sentence) -> bool:
+    """Whether a sentence guesses at another person, on whatever grounds."""
+    if sentence.has("advice", "open_question") or not sentence.has("tentative"):
+        return False
+    after = sentence.words[min(s[1] for s in sentence.hits["tentative"]) :]
+    return not _SUBJECTS.isdisjoint(after[:4])
+
+
+_SUBJECTS: Final = frozenset({"he", "she", "they"})
 
 
 def _mind_asserted(sentence: Sentence) -> bool:
     """Whether a sentence states outright what goes on in another person."""
-    if sentence.question or sentence.has("tentative"):
+    if (
+        sentence.question
+        or sentence.has("tentative", "advice")
+        or not {"if", "whether"}.isdisjoint(sentence.words)
+    ):
         return False
     words = sentence.words
     return any(
