@@ -141,7 +141,11 @@ def _something_else(request: SpeakRequest, said: str, line: str) -> str:
     """Return a line that was not said when the fitting ones have run out: another reaction, or two together."""
     reactions = request.scenario.speech.reactions
     mood = "low" if request.state.emotion < 40 else "mid"
-    neutral = [*reactions.get(f"flat_{mood}", ()), *reactions.get("flat_high", ()), *reactions.get("declines", ())]
+    neutral = [
+        *reactions.get(f"flat_{mood}", ()),
+        *reactions.get("flat_high", ()),
+        *reactions.get("declines", ()),
+    ]
     first = _unsaid(request, neutral, said, "else")
     if first:
         return f"{line} {first}".strip()
