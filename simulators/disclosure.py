@@ -55,7 +55,9 @@ def what_comes_next(
     if matter is not None:
         beats.append(matter)
         asked.append(matter)
-        return dataclasses.replace(after, beats=tuple(beats), asked=tuple(asked))
+        after = dataclasses.replace(after, beats=tuple(beats), asked=tuple(asked))
+        # An objection is news too; otherwise honesty would wear out what silence keeps fresh.
+        return _told(after, ()) if matter.startswith("push:") else after
     facts = next_facts(scenario, before, after, reading)
     if any(f.layer > 1 for f in facts) and scenario.knobs.declines and "decline" not in asked:
         beats.append("decline")

@@ -88,7 +88,7 @@ class TableRule:
         debts = self._owe(state, reading, terms)
         stances = best_stances(state, reading)
         progress = min(4, state.progress + step)
-        ceiling = self._ceiling(scenario, progress, debts, stances)
+        ceiling = self._ceiling(scenario, state, progress, debts, stances)
         _term(terms, "ceiling", min(0, max(ceiling, state.emotion) - state.emotion - sum(terms.values())))
         due = self._due(state, reading, debts, state.emotion + sum(terms.values()))
         _term(terms, "debt", -self.table["debt"] * due)
@@ -127,15 +127,21 @@ class TableRule:
         """Add what the acts are worth, and what is taken off it. Return what the gains pay in the end."""
         uses = dict(state.satiation)
         gains: list[int] = []
+        honest = 0
         for act, worth_ in points.items():
             _term(terms, act, worth_)
             if worth_ > 0:
-                gains.append(self._satiated(worth_, uses.get(act, 0)))
-                _term(terms, "satiation", gains[-1] - worth_)
+                gain = self._satiated(worth_, uses.get(act, 0))
+                _term(terms, "satiation", gain - worth_)
+                # An honest word pays beside the rest, so that it never costs what silence would have earned.
+                if act == "stance":
+                    honest = gain
+                else:
+                    gains.append(gain)
         gains.sort(reverse=True)
-        total = sum(gains)
+        total = sum(gains) + honest
         for name, kept in (
-            ("attention", sum(gains[: self.table["paid_gains"]])),
+            ("attention", sum(gains[: self.table["paid_gains"]]) + honest),
             ("ungrounded", dict(enumerate(self.table["ungrounded"])).get(reading.levels["grounding"], total)),
             ("bought_off", 0 if reading.bought_off else total),
         ):
@@ -162,9 +168,9 @@ class TableRule:
         if state.progress >= 4 or not points or reading.bought_off:
             return False
         need = self.table["needs"][scenario.need]
-        if any(reading.levels[act] >= 2 and act not in need["beside"] for act in MOVES):
+        if any(reading.levels[act] >= 2 and act not in need["beside"] for act in MOVES if act != "stance"):
             return False
-        moves = [points[act] for act in MOVES]
+        moves = [points[act] for act in MOVES if act != "stance"]
         kind_of = scenario.situation.kind_of
         new = {kind_of.get(id_) for id_ in reading.touched if id_ not in state.touched}
         return any(
@@ -205,7 +211,7 @@ class TableRule:
         if levels["form"] == 0:
             # Nothing else counts, save that the question is still unanswered and that leverage is leverage.
             return {"form": cost["form"][0], "evasion": cost["evasion"] * reading.evades, **harmful}
-        moves = sum(levels[act] > 0 for act in MOVES)
+        moves = sum(levels[act] > 0 for act in MOVES if act != "stance")
         return {
             "form": cost["form"][levels["form"]],
             "repetition": cost["repetition"] * levels["repetition"],
@@ -220,10 +226,11 @@ class TableRule:
         }
 
     def _misses(self, state: UserState, reading: Reading, step: bool) -> int:
-        # Before the story is told nobody can be expected to have understood it.
-        if not reading.scored or state.progress >= 4 or not (reading.ready or step):
+        if not reading.scored or state.progress >= 4:
             return state.misses
-        return 0 if step else state.misses + 1
+        # Before the story is told nobody can be expected to have understood it. The grace is counted in replies: by
+        # trust, whoever lost it would be spared, and flattery would pay.
+        return 0 if step or state.turn < self.table["grace"] else state.misses + 1
 
     # -- debts and ceilings --------------------------------------------------------------------------------------
 
@@ -249,6 +256,7 @@ class TableRule:
     def _ceiling(
         self,
         scenario: Scenario,
+        state: UserState,
         progress: int,
         debts: tuple[tuple[str, int], ...],
         stances: tuple[tuple[str, int], ...],
@@ -256,7 +264,10 @@ class TableRule:
         ceiling: int = self.table["ceilings"][progress]
         addressed = {claim for claim, stance in stances if stance > 0}
         unaddressed = bool(scenario.need_claims) and addressed.isdisjoint(scenario.need_claims)
-        return min(ceiling, self.table["owed_ceiling"]) if debts or unaddressed else ceiling
+        if debts or unaddressed:
+            ceiling = min(ceiling, self.table["owed_ceiling"])
+        unanswered = sum(what.startswith("ask:") and what[4:] not in addressed for what in state.asked)
+        return ceiling - int(self.table["unanswered"]) * unanswered
 
     # -- trust -------------------------------------------------------------------------------------------------
 
@@ -297,7 +308,7 @@ def used(state: UserState, reading: Reading) -> tuple[tuple[str, int], ...]:
 def best_stances(state: UserState, reading: Reading) -> tuple[tuple[str, int], ...]:
     """Return the best stance taken on each claim so far; affirming a falsehood takes back what was said."""
     stance = reading.levels["stance"]
-    if not stance or reading.checked:
+    if not (reading.honest or (stance < 0 and not reading.checked)):
         return state.stances
     stances = dict(state.stances)
     for claim in reading.claims:
@@ -307,7 +318,7 @@ def best_stances(state: UserState, reading: Reading) -> tuple[tuple[str, int], .
 
 def answered(state: UserState, reading: Reading) -> tuple[str, ...]:
     """Return what the user does not ask any more: an honest word answers the question before it is asked."""
-    if reading.levels["stance"] <= 0 or reading.checked:
+    if not reading.honest:
         return state.asked
     return tuple(dict.fromkeys((*state.asked, *(f"ask:{claim}" for claim in reading.claims))))
 

@@ -126,6 +126,11 @@ class Phrase:
     weight: int
 
 
+def variants(word: str) -> tuple[str, ...]:
+    """Return a word and what it becomes by losing a letter: words one slip apart have a variant in common."""
+    return (word, *(word[:i] + word[i + 1 :] for i in range(len(word))))
+
+
 class Index:
     """The cues of one situation. Items are added when first seen; a mask hides those not yet known."""
 
@@ -134,6 +139,7 @@ class Index:
         self.postings: dict[str, Posting] = {}
         self.predicates: dict[tuple[str, int], int] = {}
         self.slips: dict[tuple[str, int], str | None] = {}
+        self.near: dict[str, list[str]] = {}
         self._bits = 0
 
     def add(self, kind: str, item: Item) -> Entry:
@@ -162,6 +168,9 @@ class Index:
                 self._add_phrase(stems, bit, kind)
 
     def _posting(self, one: str, mask: int) -> Posting:
+        if one not in self.postings:
+            for variant in variants(one):
+                self.near.setdefault(variant, []).append(one)
         posting = self.postings.setdefault(one, Posting())
         posting.any |= mask
         return posting

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 Span = tuple[int, int]
 Hits = dict[str, list[Span]]
+Edges = tuple[dict[str, list[int]], list[int]]
 
 MARKS: Final = ("?", "*", "+")
 END: Final = "$"
@@ -39,6 +40,7 @@ class _State:
     places: tuple[int, ...]
     ends: tuple[str, ...]
     next: dict[str, _State | None] = field(default_factory=dict)
+    edges: Edges | None = None
 
 
 class Phrases:
@@ -156,15 +158,26 @@ class Phrases:
         return bool(node.words or node.any or node.ends)
 
     def _step(self, state: _State, word: str) -> _State | None:
-        after: list[int] = []
-        for place in state.places:
-            node = self._nodes[place]
-            after.extend(target for edge, target in node.words if edge == word)
-            if word != END:
-                after.extend(node.any)
+        if state.edges is None:
+            state.edges = self._edges(state.places)
+        by_word, by_any = state.edges
+        after = by_word.get(word, [])
+        if word != END:
+            after = [*after, *by_any]
         found = self._state(after) if after else None
         state.next[word] = found
         return found
+
+    def _edges(self, places: Iterable[int]) -> Edges:
+        """Return where each word leads from a set of places, and where any word leads."""
+        by_word: dict[str, list[int]] = {}
+        by_any: list[int] = []
+        for place in places:
+            node = self._nodes[place]
+            by_any.extend(node.any)
+            for word, target in node.words:
+                by_word.setdefault(word, []).append(target)
+        return by_word, by_any
 
     def find(self, words: Sequence[str], begins: Iterable[int]) -> Hits:
         """Return the spans of each category in the words of one sentence.
@@ -177,8 +190,11 @@ class Phrases:
         read = [word if word in known else UNKNOWN for word in words]
         read.append(END)
         hits: Hits = {}
+        first = self._anywhere.next
         for at in range(len(words)):
-            self._follow(self._anywhere, read, at, hits)
+            # Few words begin a phrase: the others are passed over without a call.
+            if first.get(read[at], self) is not None:
+                self._follow(self._anywhere, read, at, hits)
         for at in begins:
             if at < len(words):
                 self._follow(self._starting, read, at, hits)

@@ -8,7 +8,7 @@ from typing import Final
 
 from empathy_gym.simulators.embedded.features import Sentence, stem, words_data
 from empathy_gym.simulators.embedded.guards import common_words, word_list
-from empathy_gym.simulators.embedded.items import View, weak_stems
+from empathy_gym.simulators.embedded.items import View, variants, weak_stems
 from empathy_gym.simulators.embedded.lines import Line
 from empathy_gym.simulators.embedded.reply import phrase_stems, phrases
 
@@ -63,9 +63,16 @@ def _cue(word: str, view: View) -> str | None:
     if key not in known:
         if len(known) >= MOST_SLIPS:
             known.clear()
-        stems = ((slip, stem(slip)) for slip in _slips(word))
-        known[key] = next((slip for slip, one in stems if one in view and one not in weak_stems()), None)
+        known[key] = _nearest(word, view)
     return known[key]
+
+
+def _nearest(word: str, view: View) -> str | None:
+    """Return the first of the slips of a word whose stem is a cue. Few words are near one at all."""
+    nearby, weak = view.index.near, weak_stems()
+    tried = {*variants(stem(word)), *variants(word)}
+    near = {one for variant in tried for one in nearby.get(variant, ()) if one not in weak and one in view}
+    return next((slip for slip in _slips(word) if stem(slip) in near), None) if near else None
 
 
 @functools.lru_cache(maxsize=16384)
