@@ -197,8 +197,8 @@ class TableRule:
             _term(terms, "volatility", owed - scaled)
         if reading.scored:
             _term(terms, "patience", -difficulty["patience"])
-            if misses >= 2:
-                _term(terms, "impatience", -difficulty["impatience"])
+            # Trying something else is cheap, going on past somebody is not: each further miss costs more.
+            _term(terms, "impatience", -difficulty["impatience"] * max(0, misses - 1))
 
     def _costs(self, reading: Reading) -> dict[str, int]:
         cost, levels = self.table["costs"], reading.levels

@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from empathy_gym.agents.policies.blind import BlindPolicy, lines, user_lines
+from empathy_gym.agents.policies.phrasebook import Entry, look_up
 from empathy_gym.agents.policies.wording import (
     FEELINGS,
     clauses,
+    lower_first,
     names,
     sentences,
     things,
@@ -54,17 +56,47 @@ class ListenerPolicy(BlindPolicy):
 
 
 def _listen(conversation: Conversation) -> str:
-    phrases = lines()["listener"]
     said = user_lines(conversation)
     last = said[-1]
     if conversation.turn and _GOODBYE.search(last.lower()) and len(words(last)) < 30:
-        return _turn_of(conversation, phrases["bye"])
-    slots = _slots(conversation, said)
-    if conversation.turn and last.rstrip().endswith("?") and _ASKED.search(last.lower()):
-        return _turn_of(conversation, phrases["honest"]).format(**slots)
-    mode = _mode(said)
+        return _turn_of(conversation, lines()["listener"]["bye"])
+    asked = bool(conversation.turn) and last.rstrip().endswith("?") and bool(_ASKED.search(last.lower()))
+    mode = "honest" if asked else _mode(said)
     if mode == "suggest" and any("advice" in line.lower() or "tips" in line.lower() for line in said):
         mode = "be_with"
+    entry = look_up(said)
+    return (entry and _from_book(conversation, entry, mode)) or _by_pattern(conversation, said, mode)
+
+
+def _from_book(conversation: Conversation, entry: Entry, mode: str) -> str:
+    """Return a reply of lines from the phrase book that were not said yet; empty if it has none for the mode."""
+    spoken = "\n".join(m["content"] for m in conversation.messages if m["role"] == "assistant")
+
+    def next_of(options: Sequence[str]) -> str:
+        return next((line for line in options if line not in spoken), "")
+
+    fact, ask = next_of(entry.facts), next_of(entry.topics)
+    care = _turn_of(conversation, lines()["listener"]["care"])
+    if mode == "honest":
+        return f"{care} {next_of(entry.fair)}" if next_of(entry.fair) else ""
+    if mode == "be_with":
+        felt = next_of(entry.feelings)
+        first = felt if felt and conversation.turn % 2 else fact
+        return f"{first} {ask}".strip()
+    line = next_of(
+        {
+            "affirm": entry.affirming,
+            "read": entry.reading,
+            "weigh": entry.weighing,
+            "suggest": entry.suggesting,
+        }[mode]
+    )
+    return f"{fact} {line}".strip() if line else f"{fact} {ask}".strip()
+
+
+def _by_pattern(conversation: Conversation, said: Sequence[str], mode: str) -> str:
+    """Return a reply for a user the phrase book does not know: a clause, a thing, a person, a probable feeling."""
+    phrases, slots = lines()["listener"], _slots(conversation, said)
     if mode in ("read", "suggest") and not slots["n"]:
         mode = "weigh"
     if mode == "be_with":
@@ -73,14 +105,12 @@ def _listen(conversation: Conversation) -> str:
 
 
 def _be_with(conversation: Conversation, slots: Mapping[str, str]) -> str:
-    """Reflect a feeling that was named, or restate; ask every other time."""
+    """Reflect what was probably felt, or restate; ask every other time."""
     phrases = lines()["listener"]
-    first = _turn_of(conversation, phrases["reflect" if slots["f"] else "restate"]).format(**slots)
-    if conversation.turn % 2 and slots["f"]:
-        return first
-    ask = _turn_of(
-        conversation, phrases["ask_name" if slots["n"] and conversation.turn % 4 < 2 else "ask_thing"]
-    )
+    if conversation.turn % 3 == 2:
+        return _turn_of(conversation, phrases["reflect"]).format(**slots)
+    first = _turn_of(conversation, phrases["reflect" if conversation.turn % 3 else "restate"]).format(**slots)
+    ask = _turn_of(conversation, phrases["ask_name" if slots["n"] and conversation.turn % 2 else "ask_thing"])
     return f"{first} {ask.format(**slots)}"
 
 
@@ -97,29 +127,41 @@ def is_warm(line: str) -> bool:
 
 
 def _slots(conversation: Conversation, said: Sequence[str]) -> dict[str, str]:
-    """Return what the phrases are filled with: things and people the user named, the latest first."""
+    """Return what the phrases are filled with: what the user said and named, the latest first."""
     avoided = " ".join(
         m.group() + line[m.end() : m.end() + 40] for line in said for m in _LIMIT.finditer(line)
     ).lower()
     used = " ".join(m["content"] for m in conversation.messages if m["role"] == "assistant").lower()
-    named = [
-        t
-        for line in reversed(said)
-        for t in things(" ".join(sentences(line)[1:]) or line)
-        if t not in avoided
-    ]
-    fresh = [t for t in named if t not in used] or named
-    fresh += ["all of that", "the rest of it", "the whole business"]
+    told = [" ".join(sentences(line)[at > 0 :]) for at, line in enumerate(said)][::-1]
+    named = [t for text in told for t in things(text) if t not in avoided]
+    a, b = [*([t for t in named if t not in used] or named), "all of that", "the rest of it"][:2]
+    quotes = [c for text in told for c in clauses(text, 4, 8)]
+    fresh = [c for c in quotes if c.lower() not in used] or quotes or ["that's how it went"]
+    mine = [c for c in fresh if c.lower().startswith("you ")] or ["you kept going"]
     people = [n for line in reversed(said) for n in names(line) if n.lower() not in avoided]
-    felt = [w.lower() for line in reversed(said[-2:]) for w in words(line) if w.lower() in FEELINGS]
-    clause = next(
-        (c for line in reversed(said) for c in clauses(line) if c.startswith("you ")), "you kept going"
-    )
-    a, b, c = fresh[:3]
+    quote, own = lower_first(fresh[0]), lower_first(mine[0])
     return {
-        "a": a, "b": b, "c": c, "A": upper_first(a), "n": people[0] if people else "", "f": felt[0] if felt else "",
-        "S": upper_first(clause),
-    }  # fmt: skip
+        "a": a,
+        "b": b,
+        "q": quote,
+        "y": own,
+        "Q": upper_first(quote),
+        "Y": upper_first(own),
+        "n": people[0] if people else "",
+        "f": _feeling(told[0]),
+    }
+
+
+def _feeling(text: str) -> str:
+    """Return the feeling a text names, or else the one its words speak for most."""
+    plain = text.lower().replace("’", "'")
+    named = [w for w in map(str.lower, words(text)) if w in FEELINGS]
+    if named:
+        return named[0]
+    guesses: Mapping[str, str] = lines()["listener"]["guesses"]
+    counts = {f: sum(cue in plain for cue in cues.split("|") if cue) for f, cues in guesses.items()}
+    best = max(counts.values())
+    return next(f for f in counts if counts[f] == best) if best else "hurt"
 
 
 def _turn_of(conversation: Conversation, options: Sequence[str]) -> str:
