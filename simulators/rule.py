@@ -188,13 +188,12 @@ class TableRule:
     ) -> None:
         """Add every cost that is paid whatever the need, and patience."""
         difficulty = self.table["difficulties"][scenario.knobs.difficulty]
-        if not reading.checked:
-            for name, cost in self._costs(reading).items():
-                _term(terms, name, cost)
-            owed = -sum(v for k, v in terms.items() if v < 0 and k not in ADJUSTMENTS)
-            # Rounded up, so that no cost can be scaled away.
-            scaled = -(-owed * scenario.knobs.cost * difficulty["volatility"] // 16)
-            _term(terms, "volatility", owed - scaled)
+        for name, cost in self._costs(reading).items():
+            _term(terms, name, cost)
+        owed = -sum(v for k, v in terms.items() if v < 0 and k not in ADJUSTMENTS)
+        # Rounded up, so that no cost can be scaled away.
+        scaled = -(-owed * scenario.knobs.cost * difficulty["volatility"] // 16)
+        _term(terms, "volatility", owed - scaled)
         if reading.scored:
             _term(terms, "patience", -difficulty["patience"])
             # Trying something else is cheap, going on past somebody is not: each further miss costs more.
@@ -206,7 +205,7 @@ class TableRule:
             "invalidation": cost["invalidation"] * levels["invalidation"],
             "control": cost["control"][levels["control"]],
         }
-        if reading.farewell:
+        if not reading.scored:
             return harmful
         if levels["form"] == 0:
             # Nothing else counts, save that the question is still unanswered and that leverage is leverage.
@@ -275,8 +274,7 @@ class TableRule:
         """Trust rises slowly with helpful, grounded replies and falls fast with the rest."""
         trust, levels = self.table["trust"], reading.levels
         change: int = trust["debt"] * due
-        if not reading.checked:
-            change += trust["invalidation"] * levels["invalidation"] + trust["control"][levels["control"]]
+        change += trust["invalidation"] * levels["invalidation"] + trust["control"][levels["control"]]
         if reading.scored:
             change += trust["form"] * (levels["form"] == 0) + trust["repetition"] * levels["repetition"]
             change += trust["inflation"] * (levels["affirmation"] == -1) + trust["agreement"] * (

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from empathy_gym.agents.policies.blind import BlindPolicy, lines, user_lines
-from empathy_gym.agents.policies.phrasebook import Entry, look_up
+from empathy_gym.agents.policies.phrasebook import Entry, look_up, reaction_in
 from empathy_gym.agents.policies.wording import (
     FEELINGS,
     clauses,
@@ -44,7 +44,7 @@ _LIMIT: Final = re.compile(
     r"\b(?:leave|keep|rather not|don't want to)\b.{0,40}?\b(?:out|into|about)\b", re.IGNORECASE
 )
 
-MODES: Final = ("be_with", "read", "affirm", "weigh", "suggest")
+MODES: Final = ("ask", "comfort", "read", "affirm", "weigh", "suggest")
 """Ways of helping, in the order in which they are tried."""
 
 
@@ -63,7 +63,7 @@ def _listen(conversation: Conversation) -> str:
     asked = bool(conversation.turn) and last.rstrip().endswith("?") and bool(_ASKED.search(last.lower()))
     mode = "honest" if asked else _mode(said)
     if mode == "suggest" and any("advice" in line.lower() or "tips" in line.lower() for line in said):
-        mode = "be_with"
+        mode = "comfort"
     entry = look_up(said)
     return (entry and _from_book(conversation, entry, mode)) or _by_pattern(conversation, said, mode)
 
@@ -79,18 +79,17 @@ def _from_book(conversation: Conversation, entry: Entry, mode: str) -> str:
     care = _turn_of(conversation, lines()["listener"]["care"])
     if mode == "honest":
         return f"{care} {next_of(entry.fair)}" if next_of(entry.fair) else ""
-    if mode == "be_with":
-        felt = next_of(entry.feelings)
-        first = felt if felt and conversation.turn % 2 else fact
-        return f"{first} {ask}".strip()
-    line = next_of(
-        {
-            "affirm": entry.affirming,
-            "read": entry.reading,
-            "weigh": entry.weighing,
-            "suggest": entry.suggesting,
-        }[mode]
-    )
+    if mode == "ask":
+        return f"{fact} {ask}".strip()
+    if mode == "comfort":
+        return f"{next_of(entry.feelings) or fact} {next_of(lines()['listener']['comfort'])}".strip()
+    ways = {
+        "affirm": entry.affirming,
+        "read": entry.reading,
+        "weigh": entry.weighing,
+        "suggest": entry.suggesting,
+    }
+    line = next_of(ways[mode])
     return f"{fact} {line}".strip() if line else f"{fact} {ask}".strip()
 
 
@@ -99,7 +98,7 @@ def _by_pattern(conversation: Conversation, said: Sequence[str], mode: str) -> s
     phrases, slots = lines()["listener"], _slots(conversation, said)
     if mode in ("read", "suggest") and not slots["n"]:
         mode = "weigh"
-    if mode == "be_with":
+    if mode in ("ask", "comfort"):
         return _be_with(conversation, slots)
     return _turn_of(conversation, phrases[mode]).format(**slots)
 
@@ -115,13 +114,23 @@ def _be_with(conversation: Conversation, slots: Mapping[str, str]) -> str:
 
 
 def _mode(said: Sequence[str]) -> str:
-    """Return the way of helping: the first until the second answer, then the next one after each cool answer."""
-    cool = sum(not is_warm(line) for line in said[2:])
-    return MODES[cool % len(MODES)]
+    """Return the way of helping: each is tried in turn, and one that was met with warmth is kept to.
+
+    What was tried before follows from the user's answers alone, so that the policy needs no memory.
+    """
+    credit = dict.fromkeys(MODES, 1)
+    mode = MODES[0]
+    for answer in said[1:]:
+        credit[mode] += 1 if is_warm(answer) else -2
+        mode = max(MODES, key=lambda m: (credit[m], -MODES.index(m)))
+    return mode
 
 
 def is_warm(line: str) -> bool:
-    """Whether a user's line begins warmly: more warm words than cool ones in its first two sentences."""
+    """Whether a user's line begins warmly: a known warm reaction, or more warm words than cool ones."""
+    known = reaction_in(line)
+    if known is not None:
+        return known.startswith(("moved", "eased", "held", "boundary_kept"))
     opening = " ".join(sentences(line)[:2]).lower().replace("’", "'")
     return len(_WARM.findall(opening)) > len(_COOL.findall(opening))
 

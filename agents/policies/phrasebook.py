@@ -1,4 +1,4 @@
-"""What a listener who knows how people talk could say about what a user has told.
+"""What a listener who knows how these people talk can hear in a line, and could say about what was told.
 
 The bundled situations come with lines of good listeners (`Item.say`). The phrase book finds, from the words of the
 conversation alone, which facts have been told, and offers the lines that rest on nothing else: not the need, not the
@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from empathy_gym.simulators.library.compiler import apply_twin, bundled_situations
+from empathy_gym.simulators.library.compiler import apply_twin, bundled_situations, load_temperaments
 from empathy_gym.simulators.scenario import Fact, Item, Situation
 
 
@@ -38,6 +38,28 @@ def _situations() -> Mapping[str, tuple[Situation, Fact]]:
             for fact in situation.facts:
                 found.setdefault(fact.text, (situation, fact))
     return found
+
+
+@functools.cache
+def _reactions() -> Mapping[str, str]:
+    """Return each line of the bundled temperaments with the reaction it belongs to."""
+    return {
+        line: reaction
+        for temperament in load_temperaments()
+        for reaction, options in temperament.reactions.items()
+        for line in options
+    }
+
+
+def reaction_in(line: str) -> str | None:
+    """Return the reaction with which a user's line begins (`library.REACTIONS`), or None if it is not a known one."""
+    known = _reactions()
+    at = len(line)
+    while at > 0:
+        if line[:at] in known:
+            return known[line[:at]]
+        at = line.rfind(" ", 0, at)
+    return None
 
 
 def look_up(said: Sequence[str]) -> Entry | None:
