@@ -13,6 +13,7 @@ from typing import Final
 
 from empathy_gym.agents.policies.blind import lines
 from empathy_gym.agents.policy import Conversation
+from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.dialogue import (
     Dialogue,
     UserState,
@@ -40,6 +41,10 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
 """Kinds of items whose lines can be the main move for each need."""
 INSIGHTS: Final = {"others_motives": "other", "critical_analysis": "both_sides", "fair_fault": "proportion"}
 """Kind of insight each need asks for; ``"self"`` for the rest."""
+
+
+HEARD: Final = 16
+"""What a level of grounding is worth beside the points it pays, in eighths of a point."""
 
 
 class OraclePolicy:
@@ -90,17 +95,19 @@ class OraclePolicy:
         ]
         readings = self.perceiver.perceive([perception_request(dialogue, option) for option in options])
         last = dialogue.turn + 1 >= dialogue.max_turns
-        values: list[tuple[int, int, UserState]] = []
+        heard, values = [], []
         for at, (option, reading) in enumerate(zip(options, readings, strict=True)):
             after = self.rule.apply(dialogue.source, dialogue.state, reading, last).state  # type: ignore[arg-type]
-            values.append((len(option) // 40 - _promise(dialogue.source, after, last), at, after))
+            # Between replies that do as much, the one that takes up what was said: people notice.
+            heard.append(HEARD * reading.grounding - len(option) // 40 if isinstance(reading, Appraisal) else 0)
+            values.append((-_promise(dialogue.source, after, last) - heard[at], at, after))
         values.sort(key=lambda value: value[:2])
-        worth, at, _ = values[0]
+        least, at, _ = values[0]
         if not ahead or last:
-            return -worth, options[at]
+            return -least, options[at]
         tried = _different(values)[: self.width]
         children = self.user.respond([dialogue] * len(tried), [options[at] for at in tried])
-        later = [self._best(child, ahead - 1)[0] for child in children]
+        later = [heard[at] + self._best(child, ahead - 1)[0] for at, child in zip(tried, children, strict=True)]
         best = max(range(len(tried)), key=lambda i: (later[i], -i))
         return later[best], options[tried[best]]
 
