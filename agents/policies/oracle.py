@@ -99,7 +99,9 @@ class OraclePolicy:
         for at, (option, reading) in enumerate(zip(options, readings, strict=True)):
             after = self.rule.apply(dialogue.source, dialogue.state, reading, last).state  # type: ignore[arg-type]
             # Between replies that do as much, the one that takes up what was said: people notice.
-            heard.append(HEARD * reading.grounding - len(option) // 40 if isinstance(reading, Appraisal) else 0)
+            heard.append(
+                HEARD * reading.grounding - len(option) // 40 if isinstance(reading, Appraisal) else 0
+            )
             values.append((-_promise(dialogue.source, after, last) - heard[at], at, after))
         values.sort(key=lambda value: value[:2])
         least, at, _ = values[0]
@@ -107,7 +109,9 @@ class OraclePolicy:
             return -least, options[at]
         tried = _different(values)[: self.width]
         children = self.user.respond([dialogue] * len(tried), [options[at] for at in tried])
-        later = [heard[at] + self._best(child, ahead - 1)[0] for at, child in zip(tried, children, strict=True)]
+        later = [
+            heard[at] + self._best(child, ahead - 1)[0] for at, child in zip(tried, children, strict=True)
+        ]
         best = max(range(len(tried)), key=lambda i: (later[i], -i))
         return later[best], options[tried[best]]
 
