@@ -1,4 +1,4 @@
-"""Text made comparable: characters, words, stems, sentences and phrases. Integers and tables only.
+"""Text made comparable: characters, words and stems. Integers and tables only.
 
 Nothing here depends on a Unicode version, on hashing order or on a locale: the tables are written out.
 """
@@ -8,19 +8,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Final
 
 import yaml
 
-from empathy_gym.simulators.embedded.phrases import Hits
-
 MAX_CHARACTERS: Final = 4000
 """Characters of a reply that are read; what lies beyond is charged as a wall of text."""
-MAX_WORDS: Final = 600
-MAX_SENTENCE: Final = 40
-"""Words after which a sentence without an end is cut, so that it cannot mention everything at once."""
 
 
 @functools.cache
@@ -219,69 +213,3 @@ def _tail(word: str) -> str:
     if len(word) > 3 and word[-1] == word[-2]:
         word = word[:-1]
     return word[:-1] + "i" if word.endswith("y") and len(word) > 3 else word
-
-
-# -- sentences -----------------------------------------------------------------------------------
-
-_SENTENCE: Final = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]*]*\s+|\s*\n\s*|(?<=[\u3002\uff01\uff1f])")
-_QUESTION: Final = re.compile(r"\?[\"'\u201d\u2019)\]!?.*\s]*\Z")
-
-
-@dataclass(slots=True)
-class Sentence:
-    """One sentence of a reply.
-
-    Attributes:
-        raw: As given.
-        words: Normalised words, contractions expanded.
-        stems: Their stems, pronouns folded.
-        breaks: Positions at which clauses begin.
-        offset: Position of the first word in the reply.
-        question: Whether it ends with a question mark.
-        last: Whether it ends here, and is not cut for its length.
-        hits: Spans of the phrase categories.
-    """
-
-    raw: str
-    words: list[str]
-    stems: list[str]
-    breaks: list[int]
-    offset: int
-    question: bool
-    last: bool
-    hits: Hits = field(default_factory=dict)
-
-    def has(self, *categories: str) -> bool:
-        """Whether any of the categories was found."""
-        hits = self.hits
-        for category in categories:
-            if category in hits:
-                return True
-        return False
-
-
-def sentences_of(text: str) -> list[Sentence]:
-    """Split a text into sentences that hold at least one word; what lies beyond the bounds is not read."""
-    found: list[Sentence] = []
-    offset = 0
-    for raw in _SENTENCE.split(text[:MAX_CHARACTERS]):
-        if not raw:
-            continue
-        words, stems, breaks, question = _parsed(raw)
-        for start in range(0, len(words), MAX_SENTENCE):
-            part = words[start : start + MAX_SENTENCE]
-            if offset + len(part) > MAX_WORDS:
-                return found
-            begins = [0, *(b - start for b in breaks if 0 < b - start < len(part))]
-            last = start + MAX_SENTENCE >= len(words)
-            cut = stems[start : start + MAX_SENTENCE]
-            found.append(Sentence(raw, part, cut, begins, offset, question and last, last))
-            offset += len(part)
-    return found
-
-
-@functools.lru_cache(maxsize=8192)
-def _parsed(raw: str) -> tuple[list[str], list[str], list[int], bool]:
-    """Return words, stems, clause beginnings and whether it asks. The lists are shared: never change them."""
-    words, breaks = tokenise(normalise(raw))
-    return words, [stem(word) for word in words], breaks, _QUESTION.search(raw) is not None

@@ -9,17 +9,26 @@ a situation are the items of the request; `say` lines and `must_not_affirm` are 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from importlib import resources
 from typing import Final, Protocol
 
 from empathy_gym.simulators.appraisal import LEVELS, Appraisal
 from empathy_gym.simulators.dialogue import PerceptionRequest
 from empathy_gym.simulators.embedded import acts, chinese, guards, spelling, understanding
-from empathy_gym.simulators.embedded.features import Sentence, sentences_of
 from empathy_gym.simulators.embedded.items import Indices, View
-from empathy_gym.simulators.embedded.lines import Line, copied_positions, heard, line_of, repetition
-from empathy_gym.simulators.embedded.reply import Reply, phrase_stems, phrases
+from empathy_gym.simulators.embedded.lines import (
+    Said,
+    copied,
+    copied_positions,
+    line,
+    line_of,
+    own_lines,
+    repetition,
+    said_lines,
+)
+from empathy_gym.simulators.embedded.reply import Reply
+from empathy_gym.simulators.embedded.sentences import Sentence, sentences_of
 from empathy_gym.simulators.embedded.stance import stance
 
 VERSION: Final = 1
@@ -63,20 +72,19 @@ class EmbeddedPerceiver:
     def _perceive(self, request: PerceptionRequest) -> Appraisal:
         sentences = sentences_of(request.reply)
         view = self._indices.view(request)
-        said = heard(request.messages, "user")
-        if request.language == "en":
-            spelling.correct(sentences, view, said)
-        known = (phrase_stems(), view)
-        line = line_of(sentences)
-        form, guard = guards.form(request.reply, sentences, request.language, line, said, known)
+        said = said_lines(request.messages)
+        corrected = request.language == "en" and spelling.correct(sentences, view, said)
+        own = line_of(sentences) if corrected else line(request.reply)
+        shared = copied(own, said)
+        form, guard = guards.form(request.reply, sentences, request.language, own, said, shared, view)
         if request.language == "zh" and guard != "language":
             return chinese.appraisal(request, form, guard)
-        reply = _take_apart(request, sentences, view, line, said)
+        reply = _take_apart(request, sentences, view, said, shared)
         safety = guards.safety(sentences)
         levels, kind = _levels(reply, form)
         levels["form"] = form
         if form:
-            levels["repetition"] = repetition(line, heard(request.messages, "assistant"))
+            levels["repetition"] = repetition(own, own_lines(request.messages))
             levels = self._corrected(levels, sentences)
         quoted = {
             name: reply.evidence[name] for name in LEVELS if levels.get(name) and name in reply.evidence
@@ -99,24 +107,26 @@ class EmbeddedPerceiver:
 
 
 def _take_apart(
-    request: PerceptionRequest, sentences: list[Sentence], view: View, line: Line, said: list[Line]
+    request: PerceptionRequest,
+    sentences: list[Sentence],
+    view: View,
+    said: list[Said],
+    shared: Sequence[Set[str]],
 ) -> Reply:
-    finder = phrases()
-    words = [word for sentence in sentences for word in sentence.words]
-    copied = copied_positions(line, words, said)
+    skip = copied_positions(sentences, shared)
     tokens = []
+    offset = 0
     for sentence in sentences:
-        sentence.hits = finder.find(sentence.words, sentence.breaks)
-        tokens.append(view.index.tokens(sentence, copied, view.mask))
+        tokens.append(view.index.tokens(sentence, offset, skip, view.mask))
+        offset += len(sentence.words)
     return Reply(request, sentences, view, tokens, said)
 
 
 def _levels(reply: Reply, form: int) -> tuple[dict[str, int], str | None]:
     """Return the levels of fields 3 to 12; where the form is bad only what harms is read."""
-    suggested = acts.mark_advice(reply)
     advised = acts.advice(reply)
     invalidation = acts.invalidation(reply)
-    control = acts.control(reply, suggested, advised)
+    control = acts.control(reply, acts.suggested(reply), advised)
     if form == 0:
         return {"invalidation": invalidation, "control": control}, None
     level, unjust = stance(reply)

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Container, Iterator, Sequence
 from typing import Final
 
-from empathy_gym.simulators.embedded.features import Sentence, stem, words_data
-from empathy_gym.simulators.embedded.guards import common_words, word_list
+from empathy_gym.simulators.embedded.features import stem, words_data
 from empathy_gym.simulators.embedded.items import View, variants, weak_stems
-from empathy_gym.simulators.embedded.lines import Line
-from empathy_gym.simulators.embedded.reply import phrase_stems, phrases
+from empathy_gym.simulators.embedded.lexicon import phrases, word_list
+from empathy_gym.simulators.embedded.lines import Said
+from empathy_gym.simulators.embedded.sentences import Sentence
 
 SHORTEST: Final = 5
 """Letters a word must have; shorter ones are one slip away from too many others."""
@@ -22,31 +22,28 @@ MOST_SLIPS: Final = 4096
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
-def correct(sentences: Sequence[Sentence], view: View, said: Sequence[Line]) -> None:
-    """Replace the strange words of sentences, where one slip explains them. Names are left alone."""
-    left = MOST
-    common, known = common_words(), phrase_stems()
-    for sentence in sentences:
-        stems = sentence.stems
-        strange = [
-            at
-            for at, one in enumerate(stems)
-            if one not in common and one not in known and one not in view and len(one) > 3
-        ]
-        for at in strange:
-            word = sentence.words[at]
-            if not _misspelt(word, sentence, said) or not left:
+def correct(sentences: list[Sentence], view: View, said: Sequence[Said]) -> bool:
+    """Replace the strange words of sentences, where one slip explains them. Names are left alone.
+
+    Returns:
+        Whether anything was replaced: the list is changed, the sentences themselves are shared and never are.
+    """
+    left, changed = MOST, False
+    for number, sentence in enumerate(sentences):
+        words = list(sentence.words) if sentence.strange else []
+        for at in sentence.strange:
+            word, one = words[at], sentence.stems[at]
+            if len(one) < 4 or one in view or not _misspelt(word, sentence, said) or not left:
                 continue
             left -= 1
-            better = _likely(word) or _cue(word, view)
-            if better is not None:
-                if sentence.stems is stems:
-                    # The lists are shared with the cache of parsed sentences.
-                    sentence.words, sentence.stems = list(sentence.words), list(stems)
-                sentence.words[at], sentence.stems[at] = better, stem(better)
+            words[at] = _likely(word) or _cue(word, view) or word
+        if words and words != list(sentence.words):
+            sentences[number] = sentence.reworded(words)
+            changed = True
+    return changed
 
 
-def _misspelt(word: str, sentence: Sentence, said: Sequence[Line]) -> bool:
+def _misspelt(word: str, sentence: Sentence, said: Sequence[Said]) -> bool:
     named = word.capitalize() in sentence.raw
     return (
         SHORTEST <= len(word) <= LONGEST
