@@ -107,7 +107,7 @@ def form(
         return verdict
     if language == "zh":
         return 1, "language"
-    if len(text) > WALL or (("\n" in head or "2" in head) and len(_BULLET.findall(head)) >= 2):
+    if len(text) > WALL or ("\n" in head and len(_BULLET.findall(head)) >= 2):
         return 1, "wall"
     # Words of ordinary text take six characters with their space: only what is more is looked at closely.
     if head.isascii() and len(head) < 8 * total and head.count("!") < 5:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from array import array
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +14,8 @@ from empathy_gym.simulators.embedded.sentences import Sentence, sentences_of
 
 COPIED_RUN: Final = 9
 """Words in a row that are a copy; quoting up to eight is not."""
+_GRAM: Final = 8
+"""Bytes of four characters."""
 GOODBYE: Final = 60
 """Words at the end of a line among which a goodbye is looked for."""
 
@@ -39,14 +42,12 @@ class Line:
     Attributes:
         text: Its words, joined.
         folded: As in `Said`.
-        skeleton: Function words and punctuation, content masked, one character each.
-        shapes: Number of distinct four-grams of the skeleton.
+        shapes: Four-grams of function words and punctuation, content masked.
     """
 
     text: str
     folded: tuple[str, ...]
-    skeleton: str
-    shapes: int
+    shapes: array[int]
 
 
 # Lines take little memory, and most of a dialogue's are met again with every reply: that is why so many are kept.
@@ -67,12 +68,16 @@ def line_of(sentences: Sequence[Sentence]) -> Line:
     """Return the reduced form of a line of the policy."""
     skeleton = "".join([sentence.skeleton for sentence in sentences])
     text = " ".join([word for sentence in sentences for word in sentence.words])
-    return Line(text, _trigrams(sentences), skeleton, len(shapes(skeleton)))
+    return Line(text, _trigrams(sentences), array("Q", shapes(skeleton)))
 
 
-def shapes(skeleton: str) -> set[str]:
-    """Return the distinct four-grams of a skeleton."""
-    return {skeleton[at : at + 4] for at in range(len(skeleton) - 3)}
+def shapes(skeleton: str) -> set[int]:
+    """Return the distinct four-grams of a skeleton, each as the integer that its four characters make."""
+    data, found = skeleton.encode("utf-16-le"), set[int]()
+    for start in (0, 2, 4, 6):
+        end = len(data) - (len(data) - start) % _GRAM
+        found.update(array("Q", data[start:end]))
+    return found
 
 
 def _trigrams(sentences: Sequence[Sentence]) -> tuple[str, ...]:
@@ -133,16 +138,16 @@ def repetition(reply: Line, earlier: Sequence[Line]) -> int:
     if not earlier:
         return 0
     level = 0
-    folded, own_shapes = frozenset(reply.folded), shapes(reply.skeleton)
+    folded, own_shapes = frozenset(reply.folded), frozenset(reply.shapes)
     for one in earlier:
         if reply.text and reply.text == one.text:
             return 2
         smaller = min(len(folded), len(one.folded))
         if smaller >= 4:
             level = max(level, _share(len(folded.intersection(one.folded)), smaller, 60, 35))
-        smaller = min(len(own_shapes), one.shapes)
+        smaller = min(len(own_shapes), len(one.shapes))
         if smaller >= 8:
-            level = max(level, _share(sum([gram in one.skeleton for gram in own_shapes]), smaller, 75, 55))
+            level = max(level, _share(len(own_shapes.intersection(one.shapes)), smaller, 75, 55))
     return level
 
 

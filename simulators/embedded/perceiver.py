@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from empathy_gym.simulators.appraisal import LEVELS, Appraisal
 from empathy_gym.simulators.dialogue import PerceptionRequest
 from empathy_gym.simulators.embedded import acts, chinese, guards, spelling, understanding
+from empathy_gym.simulators.embedded.features import MAX_CHARACTERS
 from empathy_gym.simulators.embedded.items import Indices, View
 from empathy_gym.simulators.embedded.lines import (
     Said,
@@ -70,11 +71,11 @@ class EmbeddedPerceiver:
         return [self._perceive(request) for request in items]
 
     def _perceive(self, request: PerceptionRequest) -> Appraisal:
-        sentences = sentences_of(request.reply)
+        given = sentences_of(request.reply[:MAX_CHARACTERS])
         view = self._indices.view(request)
         said = said_lines(request.messages)
-        corrected = request.language == "en" and spelling.correct(sentences, view, said)
-        own = line_of(sentences) if corrected else line(request.reply)
+        sentences = spelling.correct(given, view, said) if request.language == "en" else given
+        own = line(request.reply) if sentences is given else line_of(sentences)
         shared = copied(own, said)
         form, guard = guards.form(request.reply, sentences, request.language, own, said, shared, view)
         if request.language == "zh" and guard != "language":
@@ -108,7 +109,7 @@ class EmbeddedPerceiver:
 
 def _take_apart(
     request: PerceptionRequest,
-    sentences: list[Sentence],
+    sentences: Sequence[Sentence],
     view: View,
     said: list[Said],
     shared: Sequence[Set[str]],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar, cast
 
@@ -63,7 +63,7 @@ class Reply:
     """
 
     request: PerceptionRequest
-    sentences: list[Sentence]
+    sentences: Sequence[Sentence]
     view: View
     tokens: list[list[Token]]
     said: list[Said]

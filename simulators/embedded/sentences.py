@@ -26,6 +26,8 @@ MAX_SENTENCE: Final = 40
 """Words after which a sentence without an end is cut, so that it cannot mention everything at once."""
 
 _END: Final = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]*]*\s+|\s*\n\s*|(?<=[\u3002\uff01\uff1f])")
+_PLAIN_END: Final = re.compile(r"[.!?][\"')\]*]*\s+")
+"""The same where there is but plain text on one line, which is most of the time."""
 _QUESTION: Final = re.compile(r"\?[\"'\u201d\u2019)\]!?.*\s]*\Z")
 _CAPITAL: Final = re.compile(r"[A-Z][a-z]+")
 _NAME: Final = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}(?![a-z])")
@@ -167,8 +169,13 @@ class Sentence:
         return False
 
 
+_SUGGESTS: Final = frozenset({"advice_hard", "advice_soft", "direct", "imperative"})
+
+
 def suggestions(hits: Hits, question: bool) -> list[Span]:
     """Return the spans that suggest something to do, overlapping ones made one."""
+    if _SUGGESTS.isdisjoint(hits):
+        return []
     spans = clear(hits, "advice_hard", "direct_not")
     spans += clear(hits, "advice_soft", "past_advice", "not_imperative")
     spans += clear(hits, "direct", "direct_not")
@@ -184,24 +191,37 @@ def suggestions(hits: Hits, question: bool) -> list[Span]:
     return merged
 
 
-def sentences_of(text: str) -> list[Sentence]:
+# A reply is split when it is read and, with the same result, when it is remembered.
+@functools.lru_cache(maxsize=64)
+def sentences_of(text: str) -> tuple[Sentence, ...]:
     """Split a text into sentences that hold at least one word; what lies beyond the bounds is not read."""
     found: list[Sentence] = []
     total = 0
-    for raw in _END.split(text[:MAX_CHARACTERS]):
+    for raw in _split(text[:MAX_CHARACTERS]):
         for sentence in _parsed(raw) if raw else ():
             total += len(sentence.words)
             if total > MAX_WORDS:
-                return found
+                return tuple(found)
             found.append(sentence)
-    return found
+    return tuple(found)
+
+
+def _split(text: str) -> list[str]:
+    if not text.isascii() or "\n" in text:
+        return _END.split(text)
+    parts, start = [], 0
+    for end in _PLAIN_END.finditer(text):
+        parts.append(text[start : end.start() + 1])
+        start = end.end()
+    parts.append(text[start:])
+    return parts
 
 
 @functools.lru_cache(maxsize=4096)
 def _parsed(raw: str) -> tuple[Sentence, ...]:
     """Return a sentence, cut where it is too long."""
     words, breaks = tokenise(normalise(raw))
-    question = _QUESTION.search(raw) is not None
+    question = "?" in raw and _QUESTION.search(raw) is not None
     if 0 < len(words) <= MAX_SENTENCE:
         if breaks[-1] == len(words):
             breaks.pop()

@@ -22,13 +22,14 @@ MOST_SLIPS: Final = 4096
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
-def correct(sentences: list[Sentence], view: View, said: Sequence[Said]) -> bool:
+def correct(sentences: Sequence[Sentence], view: View, said: Sequence[Said]) -> Sequence[Sentence]:
     """Replace the strange words of sentences, where one slip explains them. Names are left alone.
 
     Returns:
-        Whether anything was replaced: the list is changed, the sentences themselves are shared and never are.
+        The sentences; if nothing was replaced, the very same object.
     """
-    left, changed = MOST, False
+    left = MOST
+    better: dict[int, Sentence] = {}
     for number, sentence in enumerate(sentences):
         words = list(sentence.words) if sentence.strange else []
         for at in sentence.strange:
@@ -38,9 +39,10 @@ def correct(sentences: list[Sentence], view: View, said: Sequence[Said]) -> bool
             left -= 1
             words[at] = _likely(word) or _cue(word, view) or word
         if words and words != list(sentence.words):
-            sentences[number] = sentence.reworded(words)
-            changed = True
-    return changed
+            better[number] = sentence.reworded(words)
+    if not better:
+        return sentences
+    return [better.get(number, sentence) for number, sentence in enumerate(sentences)]
 
 
 def _misspelt(word: str, sentence: Sentence, said: Sequence[Said]) -> bool:
