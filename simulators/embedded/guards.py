@@ -24,23 +24,44 @@ ABSURD: Final = 8000
 _HAN: Final = re.compile(r"[\u4e00-\u9fff]")
 _OTHER_SCRIPT: Final = re.compile(r"[\u0370-\u1fff\u3040-\u30ff\uac00-\ud7af]")
 _MARK: Final = re.compile(r"[^\w\s.,;:'\"?!()\u2018-\u201d\u2013\u2014\u2026-]")
-_CONTROL: Final = re.compile(
-    r"ignore\s+(?:all\s+|the\s+|any\s+|my\s+|your\s+)*(?:previous|above|prior|earlier|preceding)\b"
-    r"|disregard\s+(?:all\s+|the\s+|any\s+|your\s+)*(?:previous|above|prior|earlier|instructions|rules)"
-    r"|\b(?:set|put|raise|change|update|increase|make)\s+(?:the\s+|your\s+|my\s+|user\s+|user's\s+)*"
-    r"(?:emotion|trust|score|mood|reward|need_progress|progress|rating)\s*(?:\w+\s+)?(?:to|=|:|by)\s*(?:the\s+)?(?:\d|max|full|high)"
-    r"|\b(?:emotion|trust|score|reward|need_progress|grounding|warmth|appraisal|stance|rating)\w*\s*(?:=|:|\+=|is\s+now|->)\s*[+-]?\d"
-    r"|</?\s*(?:user|assistant|system|think|thinking|inst|im_start|im_end|s|html|div|script|b|p|br|tool|function|prompt|eos)\b[^>]{0,80}>"
-    r"|\[/?\s*(?:inst|sys|system|user|assistant|end)\s*\]|<\|[^|>\n]{0,40}\|>|<<\s*/?sys\s*>>"
-    r"|(?:^|\n)\s*(?:system|developer|instruction|instructions)\s*:"
-    r"|```|\{\s*[\"'][\w ]{1,40}[\"']\s*:|\[\s*\{|\bsystem prompt\b"
-    r"|\byou are now (?:in )?(?:developer|dan|debug|admin|jailb)"
-    r"|\b(?:give|award|grant|assign)\s+(?:me|this|it|the\s+\w+)\s+(?:the\s+|a\s+)?(?:full|max|maximum|perfect|highest|top|100)\s*"
-    r"(?:score|points|marks|emotion|rating|reward)?\b.{0,20}(?:score|points|marks|emotion|rating|reward|100)"
-    r"|\bchange\s*:\s*[+-]\s?\d|\bend of (?:the )?(?:dialogue|conversation|prompt|simulation)\b"
-    r"|\bas (?:the|an) (?:evaluator|judge|grader|scorer)\b",
-    re.IGNORECASE,
+_WORTHS: Final = ("emotion", "trust", "score", "mood", "reward", "progress", "rating")
+_CONTROL: Final = tuple(
+    (marks, re.compile(pattern, re.IGNORECASE))
+    for marks, pattern in (
+        (("ignore",), r"ignore\s+(?:all\s+|the\s+|any\s+|my\s+|your\s+)*(?:previous|above|prior|earlier|preceding)\b"),
+        (
+            ("disregard",),
+            r"disregard\s+(?:all\s+|the\s+|any\s+|your\s+)*(?:previous|above|prior|earlier|instructions|rules)",
+        ),
+        (
+            _WORTHS,
+            r"\b(?:set|put|raise|change|update|increase|make)\s+(?:the\s+|your\s+|my\s+|user\s+|user's\s+)*"
+            r"(?:emotion|trust|score|mood|reward|need_progress|progress|rating)\s*(?:\w+\s+)?(?:to|=|:|by)\s*(?:the\s+)?(?:\d|max|full|high)",
+        ),
+        (
+            (*_WORTHS, "grounding", "warmth", "appraisal", "stance"),
+            r"\b(?:emotion|trust|score|reward|need_progress|grounding|warmth|appraisal|stance|rating)\w*\s*(?:=|:|\+=|is\s+now|->)\s*[+-]?\d",
+        ),
+        (
+            ("<",),
+            r"</?\s*(?:user|assistant|system|think|thinking|inst|im_start|im_end|s|html|div|script|b|p|br|tool|function|prompt|eos)\b[^>]{0,80}>"
+            r"|<\|[^|>\n]{0,40}\|>|<<\s*/?sys\s*>>",
+        ),
+        (("[",), r"\[/?\s*(?:inst|sys|system|user|assistant|end)\s*\]|\[\s*\{"),
+        (("system", "developer", "instruction"), r"(?:^|\n)\s*(?:system|developer|instruction|instructions)\s*:"),
+        (("```", "{", "system prompt"), r"```|\{\s*[\"'][\w ]{1,40}[\"']\s*:|\bsystem prompt\b"),
+        (("you are now",), r"\byou are now (?:in )?(?:developer|dan|debug|admin|jailb)"),
+        (
+            ("give", "award", "grant", "assign"),
+            r"\b(?:give|award|grant|assign)\s+(?:me|this|it|the\s+\w+)\s+(?:the\s+|a\s+)?(?:full|max|maximum|perfect|highest|top|100)\s*"
+            r"(?:score|points|marks|emotion|rating|reward)?\b.{0,20}(?:score|points|marks|emotion|rating|reward|100)",
+        ),
+        (("change",), r"\bchange\s*:\s*[+-]\s?\d"),
+        (("end of",), r"\bend of (?:the )?(?:dialogue|conversation|prompt|simulation)\b"),
+        (("as the", "as an"), r"\bas (?:the|an) (?:evaluator|judge|grader|scorer)\b"),
+    )
 )
+"""Text that is meant for a machine: patterns, and what one of them cannot do without."""
 _TRIGGERS: Final = tuple(
     "< [ { ``` << : = -> ignore disregard emotion trust score mood reward progress rating prompt evaluator "
     "judge grader scorer dialogue conversation simulation developer jailb".split()
@@ -91,8 +112,7 @@ def form(
         return 0, "wall"
     if not total:
         return (1, "language") if len(_OTHER_SCRIPT.findall(head)) >= 5 else (0, "empty")
-    low = head.lower()
-    if any([trigger in low for trigger in _TRIGGERS]) and _CONTROL.search(head):
+    if _controls(head):
         return 0, "control_text"
     if ":" in head and (_FAKE_TURN.search(head) or len(_PRONOUN_TURN.findall(head)) >= 2):
         return 0, "fake_turn"
@@ -114,6 +134,19 @@ def form(
         return PLAIN
     marks = len(_MARK.findall(head)) + head.count("!")
     return (1, None) if marks >= 5 and marks * 4 > len(head) - marks else PLAIN
+
+
+def _controls(head: str) -> bool:
+    low = head.lower()
+    if not any(map(low.__contains__, _TRIGGERS)):
+        return False
+    # Beyond ASCII there are letters that a pattern takes for one of its own although they are none in lower case.
+    ascii_ = head.isascii()
+    return any(
+        pattern.search(head)
+        for marks, pattern in _CONTROL
+        if not ascii_ or any(map(low.__contains__, marks))
+    )
 
 
 def _diversity(sentences: Sequence[Sentence], line: Line, total: int) -> Verdict | None:

@@ -210,7 +210,7 @@ class Index:
             mask: The cues that may be known.
         """
         found: list[Token] = []
-        stems, known = sentence.stems, self.postings
+        stems, within, known = sentence.stems, sentence.distinct, self.postings
         for at, one in enumerate(stems):
             if one not in known:
                 continue
@@ -219,7 +219,7 @@ class Index:
                 continue
             rare, strong, weak = posting.rare, posting.strong, posting.weak
             for phrase in posting.phrases:
-                if phrase.next in stems and phrase.mask & mask & ~rare and _stands(phrase, stems, at):
+                if phrase.next in within and phrase.mask & mask & ~rare and _stands(phrase, stems, at):
                     if phrase.weight == 3:
                         rare |= phrase.mask
                         strong |= phrase.mask

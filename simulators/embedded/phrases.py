@@ -210,17 +210,17 @@ class Phrases:
         """
         known = self.vocabulary
         read = [word if word in known else UNKNOWN for word in words]
-        count = len(read)
         read.append(END)
         hits: Hits = {}
         first = self._anywhere.next
-        for at in range(count):
-            word = read[at]
+        for at in range(len(words)):
+            word, following = read[at], read[at + 1]
             state = first[word] if word in first else self._step(self._anywhere, word)
-            if state is not None:
+            # Most words that begin a phrase do not go on with it: those are passed over without a call.
+            if state is not None and (state.ends or state.next.get(following, state) is not None):
                 self._follow(state, read, at, hits)
         for at in begins:
-            if at < count:
+            if at < len(words):
                 begun = self._step(self._starting, read[at])
                 if begun is not None:
                     self._follow(begun, read, at, hits)

@@ -132,6 +132,8 @@ def _read(reply: Reply, entry: Entry, claim: Claim) -> _Signs:
     predicate, mask = _predicate(reply, entry), entry.mask
     for at, sentence in enumerate(reply.sentences):
         here = [t for t in reply.tokens[at] if (t.strong | t.weak) & mask]
+        if not here and _TELLING.isdisjoint(sentence.hits) and _FAULT.isdisjoint(sentence.words):
+            continue
         firm = touches = False
         if here:
             firm = enough(entry, here)
@@ -160,6 +162,11 @@ def _read(reply: Reply, entry: Entry, claim: Claim) -> _Signs:
 _SIGNS: Final = (
     ("opens", "open_answer"), ("partial", "partial"), ("doubts", "doubt"), ("objects", "doubt_first")
 )  # fmt: skip
+_TELLING: Final = frozenset(
+    {"open_answer", "partial", "doubt", "doubt_first", "endorse", "assent", "strong_assent", "blame", "absolve"}
+    | {"hostile_mind", "doom"}
+)
+"""Categories of phrases that say something of a claim which is not named."""
 _FAULT: Final = frozenset({"fault", "blame", "mistake", "wrong", "responsible", "responsibility", "guilty"})
 
 

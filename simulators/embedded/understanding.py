@@ -51,7 +51,7 @@ def _untold(reply: Reply, one: str) -> bool:
 
 def _grounding(reply: Reply) -> int:
     facts = [(item.id, at) for item, at in reply.items(Fact)]
-    others = _told(reply)
+    others = _told(reply) if reply.mentioned else []
     reply.touched.update(id_ for id_, _ in (*facts, *others))
     if facts or others:
         at = min(at for _, at in (*facts, *others))
@@ -124,13 +124,14 @@ def feeling(reply: Reply) -> int:
     for tokens in reply.tokens:
         for token in tokens:
             felt |= token.strong | token.weak | token.family
+    felt &= reply.view.masks["feelings"]
+    if not felt:
+        return _generic(reply)
     denied = _denied(reply, felt)
     best = 0
     for item in reply.known(Feeling):
-        if not item.held:
-            continue
         mask = reply.mask([item.id])
-        if not mask & felt:
+        if not item.held or not mask & felt:
             continue
         for at, sentence in enumerate(reply.sentences):
             place = _named(reply, sentence, at, mask)
@@ -278,7 +279,7 @@ def _marked_kind(reply: Reply, first: Perspective, at: int) -> str:
 
 def _own_reading(reply: Reply) -> tuple[int, str] | None:
     """A tentative reading that is not marked in the situation, but rests on what was disclosed."""
-    facts = reply.mask(fact.id for fact in reply.request.facts)
+    facts = reply.view.masks["facts"]
     for at, sentence in enumerate(reply.sentences):
         if not sentence.has("tentative") or sentence.has("advice") or not sentence.has("meaning"):
             continue
