@@ -7,6 +7,7 @@ import re
 from collections.abc import Container, Sequence, Set
 from typing import Final
 
+from empathy_gym.simulators.dialogue import PerceptionRequest
 from empathy_gym.simulators.embedded.features import (
     MAX_CHARACTERS,
     load,
@@ -28,7 +29,10 @@ _WORTHS: Final = ("emotion", "trust", "score", "mood", "reward", "progress", "ra
 _CONTROL: Final = tuple(
     (marks, re.compile(pattern, re.IGNORECASE))
     for marks, pattern in (
-        (("ignore",), r"ignore\s+(?:all\s+|the\s+|any\s+|my\s+|your\s+)*(?:previous|above|prior|earlier|preceding)\b"),
+        (
+            ("ignore",),
+            r"ignore\s+(?:all\s+|the\s+|any\s+|my\s+|your\s+)*(?:previous|above|prior|earlier|preceding)\b",
+        ),
         (
             ("disregard",),
             r"disregard\s+(?:all\s+|the\s+|any\s+|your\s+)*(?:previous|above|prior|earlier|instructions|rules)",
@@ -48,7 +52,10 @@ _CONTROL: Final = tuple(
             r"|<\|[^|>\n]{0,40}\|>|<<\s*/?sys\s*>>",
         ),
         (("[",), r"\[/?\s*(?:inst|sys|system|user|assistant|end)\s*\]|\[\s*\{"),
-        (("system", "developer", "instruction"), r"(?:^|\n)\s*(?:system|developer|instruction|instructions)\s*:"),
+        (
+            ("system", "developer", "instruction"),
+            r"(?:^|\n)\s*(?:system|developer|instruction|instructions)\s*:",
+        ),
         (("```", "{", "system prompt"), r"```|\{\s*[\"'][\w ]{1,40}[\"']\s*:|\bsystem prompt\b"),
         (("you are now",), r"\byou are now (?:in )?(?:developer|dan|debug|admin|jailb)"),
         (
@@ -87,9 +94,8 @@ def foreign_words() -> dict[str, frozenset[str]]:
 
 
 def form(
-    text: str,
+    request: PerceptionRequest,
     sentences: Sequence[Sentence],
-    language: str,
     line: Line,
     said: Sequence[Said],
     shared: Sequence[Set[str]],
@@ -98,14 +104,14 @@ def form(
     """Return the level of the field ``form`` and the guard that lowered it.
 
     Args:
-        text: The reply.
-        sentences: Its sentences.
-        language: ISO 639-1 code of the user's language.
+        request: The request.
+        sentences: The sentences of its reply.
         line: The reply, reduced.
         said: The user's lines.
         shared: Trigrams that the reply has in common with each of them.
         view: Stems that count as words besides those that are English whatever the situation.
     """
+    text, language = request.reply, request.language
     head = text[:MAX_CHARACTERS]
     total = sum([len(sentence.words) for sentence in sentences])
     if len(text) > ABSURD and len(text.strip()) > ABSURD:
@@ -143,9 +149,7 @@ def _controls(head: str) -> bool:
     # Beyond ASCII there are letters that a pattern takes for one of its own although they are none in lower case.
     ascii_ = head.isascii()
     return any(
-        pattern.search(head)
-        for marks, pattern in _CONTROL
-        if not ascii_ or any(map(low.__contains__, marks))
+        pattern.search(head) for marks, pattern in _CONTROL if not ascii_ or any(map(low.__contains__, marks))
     )
 
 

@@ -60,7 +60,8 @@ def _said(text: str) -> Said:
 
 
 @functools.lru_cache(maxsize=8192)
-def _line(text: str) -> Line:
+def line(text: str) -> Line:
+    """Return the reduced form of a line of the policy, as remembered."""
     return line_of(sentences_of(text))
 
 
@@ -93,12 +94,7 @@ def said_lines(messages: Sequence[Message]) -> list[Said]:
 
 def own_lines(messages: Sequence[Message]) -> list[Line]:
     """Return the lines of the policy, in order."""
-    return [_line(m["content"][:MAX_CHARACTERS]) for m in messages if m["role"] == "assistant"]
-
-
-def line(text: str) -> Line:
-    """Return the reduced form of a reply: the same that `own_lines` finds when it is an earlier one."""
-    return _line(text[:MAX_CHARACTERS])
+    return [line(m["content"][:MAX_CHARACTERS]) for m in messages if m["role"] == "assistant"]
 
 
 def copied(reply: Line, lines: Sequence[Said]) -> list[Set[str]]:

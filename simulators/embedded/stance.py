@@ -163,7 +163,17 @@ _SIGNS: Final = (
     ("opens", "open_answer"), ("partial", "partial"), ("doubts", "doubt"), ("objects", "doubt_first")
 )  # fmt: skip
 _TELLING: Final = frozenset(
-    {"open_answer", "partial", "doubt", "doubt_first", "endorse", "assent", "strong_assent", "blame", "absolve"}
+    {
+        "open_answer",
+        "partial",
+        "doubt",
+        "doubt_first",
+        "endorse",
+        "assent",
+        "strong_assent",
+        "blame",
+        "absolve",
+    }
     | {"hostile_mind", "doom"}
 )
 """Categories of phrases that say something of a claim which is not named."""
