@@ -10,7 +10,7 @@ import functools
 import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from empathy_gym.simulators.dialogue import PerceptionRequest
@@ -116,7 +116,7 @@ class Posting:
     strong: int = 0
     weak: int = 0
     family: int = 0
-    phrases: list[Phrase] = field(default_factory=list)
+    phrases: tuple[Phrase, ...] = ()
     any: int = 0
 
 
@@ -144,7 +144,7 @@ class Index:
         self.postings: dict[str, Posting] = {}
         self.predicates: dict[tuple[str, int], int] = {}
         self.slips: dict[tuple[str, int], str | None] = {}
-        self.near: dict[str, list[str]] = {}
+        self.near: dict[str, str] = {}
         self.views: dict[Key, View] = {}
         self._bits = 0
 
@@ -176,7 +176,8 @@ class Index:
     def _posting(self, one: str, mask: int) -> Posting:
         if one not in self.postings:
             for variant in variants(one):
-                self.near.setdefault(variant, []).append(one)
+                # Joined, since most stand alone and there are many of them.
+                self.near[variant] = f"{self.near[variant]} {one}" if variant in self.near else one
         posting = self.postings.setdefault(one, Posting())
         posting.any |= mask
         return posting
@@ -196,9 +197,9 @@ class Index:
         telling = [s for s in stems if s not in weak_stems()]
         anchor = max(range(len(stems)), key=lambda i: (stems[i] in telling, len(stems[i]), -i))
         before, after = tuple(reversed(stems[:anchor])), tuple(stems[anchor + 1 :])
-        self._posting(stems[anchor], bit).phrases.append(
-            Phrase((*after, *before)[0], before, after, bit, _weight(stems, kind, bool(telling)))
-        )
+        posting = self._posting(stems[anchor], bit)
+        weight = _weight(stems, kind, bool(telling))
+        posting.phrases += (Phrase((*after, *before)[0], before, after, bit, weight),)
 
     def tokens(self, sentence: Sentence, offset: int, skip: Set[int], mask: int) -> list[Token]:
         """Return the words of a sentence that hit cues within a mask, but for the positions in `skip`.

@@ -42,12 +42,12 @@ class Line:
     Attributes:
         text: Its words, joined.
         folded: As in `Said`.
-        shapes: Four-grams of function words and punctuation, content masked.
+        shapes: Distinct four-grams of function words and punctuation, content masked, packed.
     """
 
     text: str
     folded: tuple[str, ...]
-    shapes: array[int]
+    shapes: bytes
 
 
 # Lines take little memory, and most of a dialogue's are met again with every reply: that is why so many are kept.
@@ -69,7 +69,7 @@ def line_of(sentences: Sequence[Sentence]) -> Line:
     """Return the reduced form of a line of the policy."""
     skeleton = "".join([sentence.skeleton for sentence in sentences])
     text = " ".join([word for sentence in sentences for word in sentence.words])
-    return Line(text, _trigrams(sentences), array("Q", shapes(skeleton)))
+    return Line(text, _trigrams(sentences), array("Q", shapes(skeleton)).tobytes())
 
 
 def shapes(skeleton: str) -> set[int]:
@@ -134,16 +134,17 @@ def repetition(reply: Line, earlier: Sequence[Line]) -> int:
     if not earlier:
         return 0
     level = 0
-    folded, own_shapes = frozenset(reply.folded), frozenset(reply.shapes)
+    folded, own_shapes = frozenset(reply.folded), frozenset(array("Q", reply.shapes))
     for one in earlier:
         if reply.text and reply.text == one.text:
             return 2
         smaller = min(len(folded), len(one.folded))
         if smaller >= 4:
             level = max(level, _share(len(folded.intersection(one.folded)), smaller, 60, 35))
-        smaller = min(len(own_shapes), len(one.shapes))
+        theirs = array("Q", one.shapes)
+        smaller = min(len(own_shapes), len(theirs))
         if smaller >= 8:
-            level = max(level, _share(len(own_shapes.intersection(one.shapes)), smaller, 75, 55))
+            level = max(level, _share(len(own_shapes.intersection(theirs)), smaller, 75, 55))
     return level
 
 

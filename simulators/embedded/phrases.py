@@ -24,15 +24,27 @@ MANY: Final = 256
 _PIECE: Final = re.compile(r"[()|?*+^$]|\.\.|@?[\w',%-]+")
 
 
-@dataclass(slots=True)
-class _Node:
-    """A place in the patterns: at most one edge by a word, one by any word, and some by nothing."""
+class _Places:
+    """The places in the patterns, as columns: at most one edge by a word, one by any word, some by nothing."""
 
-    word: str | None = None
-    any: bool = False
-    to: int = 0
-    free: Sequence[int] = ()
-    ends: str | None = None
+    def __init__(self) -> None:
+        self.word: list[str | None] = []
+        self.any = bytearray()
+        self.to: list[int] = []
+        self.free: list[tuple[int, ...]] = []
+        self.ends: dict[int, str] = {}
+
+    def new(self) -> int:
+        """Add a place and return its number."""
+        self.word.append(None)
+        self.any.append(False)
+        self.to.append(0)
+        self.free.append(())
+        return len(self.word) - 1
+
+    def matters(self, place: int) -> bool:
+        """Whether more than edges by nothing leads on from a place."""
+        return bool(self.any[place]) or self.word[place] is not None or place in self.ends
 
 
 @dataclass(slots=True)
@@ -57,11 +69,11 @@ class Phrases:
     def __init__(self, files: Iterable[Mapping[str, Any]], split: Callable[[str], Sequence[str]]) -> None:
         self._split = split
         self._classes: Mapping[str, str] = {}
-        self._nodes: list[_Node] = []
+        self._places = _Places()
         self._states: dict[tuple[int, ...], _State] = {}
         self._reached: dict[int, tuple[int, ...]] = {}
         self.vocabulary: set[str] = {END}
-        places = self._node(), self._node()
+        places = self._places.new(), self._places.new()
         for file in files:
             self._classes = file["classes"]
             for category, patterns in file.items():
@@ -72,31 +84,31 @@ class Phrases:
     # -- building ---------------------------------------------------------------------------------
 
     def _add(self, category: str, patterns: Iterable[str], anywhere: int, starting: int) -> None:
-        end = self._node()
-        self._nodes[end].ends = category
+        end = self._places.new()
+        self._places.ends[end] = category
         for pattern in patterns:
             pieces = _PIECE.findall(str(pattern))
             at_start = pieces[0] == "^"
             begin = self._branch(starting if at_start else anywhere)
             self._join(self._sequence(pieces[at_start:], begin), end)
 
-    def _node(self) -> int:
-        self._nodes.append(_Node())
-        return len(self._nodes) - 1
-
     def _join(self, place: int, after: int) -> None:
-        node = self._nodes[place]
-        node.free = (*node.free, after)
+        self._places.free[place] = (*self._places.free[place], after)
 
     def _branch(self, place: int) -> int:
-        node = self._node()
-        self._join(place, node)
-        return node
+        after = self._places.new()
+        self._join(place, after)
+        return after
 
-    def _word(self, word: str, place: int) -> int:
-        after, node = self._node(), self._nodes[place]
-        node.word, node.to = word, after
-        self.vocabulary.add(word)
+    def _edge(self, place: int, word: str | None) -> int:
+        """Add an edge by a word, or by any word, and return where it leads."""
+        after = self._places.new()
+        self._places.to[place] = after
+        if word is None:
+            self._places.any[place] = True
+        else:
+            self._places.word[place] = word
+            self.vocabulary.add(word)
         return after
 
     def _sequence(self, pieces: Sequence[str], place: int) -> int:
@@ -118,12 +130,12 @@ class Phrases:
                 place = self._anything(place, optional=piece == "..")
             else:
                 for word in [END] if piece == END else self._split(piece):
-                    place = self._word(word, place)
+                    place = self._edge(place, word)
             at = close + 1 + len(mark)
         return place
 
     def _group(self, alternatives: Sequence[Sequence[str]], mark: str, place: int) -> int:
-        begin, end = self._branch(place), self._node()
+        begin, end = self._branch(place), self._places.new()
         for alternative in alternatives:
             self._join(self._sequence(alternative, self._branch(begin)), end)
         if mark in ("?", "*"):
@@ -133,13 +145,11 @@ class Phrases:
         return self._branch(end)
 
     def _anything(self, place: int, optional: bool) -> int:
-        end = self._node()
+        end = self._places.new()
         for _ in range(2 if optional else 1):
             if optional:
                 self._join(place, end)
-            after, node = self._node(), self._nodes[place]
-            node.any, node.to = True, after
-            place = after
+            place = self._edge(place, None)
         self._join(place, end)
         return end
 
@@ -151,16 +161,12 @@ class Phrases:
         if reached is None:
             seen, waiting = {place}, [place]
             while waiting:
-                for free in self._nodes[waiting.pop()].free:
+                for free in self._places.free[waiting.pop()]:
                     if free not in seen:
                         seen.add(free)
                         waiting.append(free)
-            reached = self._reached[place] = tuple(p for p in sorted(seen) if self._matters(p))
+            reached = self._reached[place] = tuple(p for p in sorted(seen) if self._places.matters(p))
         return reached
-
-    def _matters(self, place: int) -> bool:
-        node = self._nodes[place]
-        return node.any or node.word is not None or node.ends is not None
 
     def _state(self, places: Sequence[int]) -> _State:
         """Return the state of a set of places and of all that follow from them for nothing."""
@@ -170,7 +176,8 @@ class Phrases:
             key = tuple(sorted({reached for place in places for reached in self._reach(place)}))
         state = self._states.get(key)
         if state is None:
-            ends = sorted({end for p in key if (end := self._nodes[p].ends) is not None})
+            known = self._places.ends
+            ends = sorted({known[place] for place in key if place in known})
             state = self._states[key] = _State(key, tuple(ends))
         return state
 
@@ -178,16 +185,14 @@ class Phrases:
         """Return where a word leads, and remember it."""
         if word in state.next:
             return state.next[word]
-        nodes = self._nodes
+        places = self._places
+        words, to = places.word, places.to
         if len(state.places) > MANY:
             after = list(self._by_word(state).get(word, ()))
-            after += [nodes[p].to for p in state.places if nodes[p].any and word != END]
         else:
-            after = [
-                node.to
-                for node in map(nodes.__getitem__, state.places)
-                if node.word == word or (node.any and word != END)
-            ]
+            after = [to[place] for place in state.places if words[place] == word]
+        if word != END:
+            after += [to[place] for place in state.places if places.any[place]]
         found = state.next[word] = self._state(after) if after else None
         return found
 
@@ -196,9 +201,9 @@ class Phrases:
         if state.by_word is None:
             state.by_word = {}
             for place in state.places:
-                node = self._nodes[place]
-                if node.word is not None:
-                    state.by_word.setdefault(node.word, []).append(node.to)
+                word = self._places.word[place]
+                if word is not None:
+                    state.by_word.setdefault(word, []).append(self._places.to[place])
         return state.by_word
 
     def find(self, words: Sequence[str], begins: Iterable[int]) -> Hits:
