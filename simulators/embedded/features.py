@@ -158,9 +158,12 @@ def expand(token: str) -> tuple[str, ...]:
 
 def tokenise(text: str) -> tuple[list[str], list[int]]:
     """Return the words of a normalised text, and the positions at which a clause begins."""
+    tokens = _TOKEN.findall(text)
+    if _BREAKS.isdisjoint(tokens) and " -" not in text:
+        return [word for token in tokens for word in expand(token)], [0]
     words: list[str] = []
     breaks = [0]
-    for token in _TOKEN.findall(text):
+    for token in tokens:
         if token[0] in _BREAKS:
             if breaks[-1] != len(words):
                 breaks.append(len(words))

@@ -220,6 +220,7 @@ class Index:
                 continue
             rare, strong, weak = posting.rare, posting.strong, posting.weak
             for phrase in posting.phrases:
+                # Few phrases have even the next of their words in the sentence.
                 if phrase.next in within and phrase.mask & mask & ~rare and _stands(phrase, stems, at):
                     if phrase.weight == 3:
                         rare |= phrase.mask
@@ -230,7 +231,7 @@ class Index:
                         weak |= phrase.mask
             strong &= mask
             weak &= mask & ~strong
-            family = posting.family & mask
+            family = posting.family & mask if posting.family else 0
             if (strong or weak or family) and offset + at not in skip:
                 found.append(Token(at, rare & mask, strong, weak, family))
         return found
