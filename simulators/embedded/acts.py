@@ -141,7 +141,7 @@ def _begins_closed(sentence: Sentence) -> bool:
     """Whether it begins like a question for yes or no and is not a request to tell."""
     if _first(sentence) not in _AUXILIARIES:
         return False
-    spans = sentence.hits.get("open_question", [])
+    spans = sentence.hits.get("open_question", ())
     return not any(sentence.words[s] in _AUXILIARIES and s <= 2 for s, _ in spans) and not sentence.has(
         "sharing"
     )

@@ -145,6 +145,7 @@ class Index:
         self.predicates: dict[tuple[str, int], int] = {}
         self.slips: dict[tuple[str, int], str | None] = {}
         self.near: dict[str, str] = {}
+        self.groups: dict[tuple[str, tuple[int, ...]], Group] = {}
         self.views: dict[Key, View] = {}
         self._bits = 0
 
@@ -295,7 +296,7 @@ class View:
     """
 
     index: Index
-    entries: dict[str, list[Entry]]
+    entries: dict[str, Group]
     masks: dict[str, int]
     mask: int
 
@@ -306,6 +307,7 @@ class View:
 
 
 Key = tuple[tuple[int, ...], ...]
+Group = tuple[Entry, ...]
 
 
 class Indices:
@@ -333,6 +335,7 @@ class Indices:
             view = _view(index, entries)
             if len(index.views) >= CACHED_VIEWS:
                 index.views.clear()
+                index.groups.clear()
             index.views[key] = view
         return view
 
@@ -352,25 +355,34 @@ def _groups(request: PerceptionRequest) -> tuple[tuple[Item, ...], ...]:
     )  # fmt: skip
 
 
-def _entries(index: Index, groups: Sequence[Iterable[Item]]) -> dict[str, list[Entry]] | None:
+def _entries(index: Index, groups: Sequence[Sequence[Item]]) -> dict[str, Group] | None:
     """Return the entries of the items of a request by kind; None if one differs from what is indexed."""
-    found: dict[str, list[Entry]] = {}
-    known = index.entries
+    found: dict[str, Group] = {}
     for kind, items in zip(KINDS, groups, strict=True):
-        group = found[kind] = []
-        for item in items:
-            entry = known.get(item.id)
-            if entry is None:
-                entry = index.add(kind, item)
-            elif entry.item is not item:
-                if entry.kind != kind or entry.item != item:
-                    return None
-                # The same item from another copy of the situation: compare by identity from now on.
-                entry = known[item.id] = replace(entry, item=item)
-            group.append(entry)
+        key = kind, tuple(map(id, items))
+        group = index.groups.get(key) or _group(index, kind, items)
+        if group is None:
+            return None
+        found[kind] = index.groups[key] = group
     return found
 
 
-def _view(index: Index, entries: dict[str, list[Entry]]) -> View:
+def _group(index: Index, kind: str, items: Iterable[Item]) -> Group | None:
+    group: list[Entry] = []
+    known = index.entries
+    for item in items:
+        entry = known.get(item.id)
+        if entry is None:
+            entry = index.add(kind, item)
+        elif entry.item is not item:
+            if entry.kind != kind or entry.item != item:
+                return None
+            # The same item from another copy of the situation: compare by identity from now on.
+            entry = known[item.id] = replace(entry, item=item)
+        group.append(entry)
+    return tuple(group)
+
+
+def _view(index: Index, entries: dict[str, Group]) -> View:
     masks = {kind: functools.reduce(lambda m, e: m | e.mask, group, 0) for kind, group in entries.items()}
     return View(index, entries, masks, functools.reduce(operator.or_, masks.values(), 0))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 Span = tuple[int, int]
-Hits = dict[str, list[Span]]
+Hits = dict[str, tuple[Span, ...]]
 
 MARKS: Final = ("?", "*", "+")
 END: Final = "$"
@@ -216,7 +216,7 @@ class Phrases:
         known = self.vocabulary
         read = [word if word in known else UNKNOWN for word in words]
         read.append(END)
-        hits: Hits = {}
+        hits: dict[str, list[Span]] = {}
         first = self._anywhere.next
         for at in range(len(words)):
             word, following = read[at], read[at + 1]
@@ -229,9 +229,9 @@ class Phrases:
                 begun = self._step(self._starting, read[at])
                 if begun is not None:
                     self._follow(begun, read, at, hits)
-        return hits
+        return {category: tuple(spans) for category, spans in hits.items()}
 
-    def _follow(self, state: _State, words: Sequence[str], start: int, hits: Hits) -> None:
+    def _follow(self, state: _State, words: Sequence[str], start: int, hits: dict[str, list[Span]]) -> None:
         """Add what ends on the way from the first word of a phrase, already read, as far as it leads."""
         at = start + 1
         while True:

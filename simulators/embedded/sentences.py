@@ -83,7 +83,7 @@ class Sentence:
         hits = phrases().find(self.words, self.breaks)
         spans = suggestions(hits, self.question)
         if spans:
-            hits["advice"] = spans
+            hits["advice"] = tuple(spans)
         return hits
 
     @lazy
@@ -217,7 +217,7 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=2048)
 def _parsed(raw: str) -> tuple[Sentence, ...]:
     """Return a sentence, cut where it is too long."""
     words, breaks = tokenise(normalise(raw))
