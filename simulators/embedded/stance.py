@@ -80,6 +80,7 @@ class _Signs:
     loose: int | None = None
     reason: int | None = None
     echoes: bool = False
+    asked: bool = False
 
 
 def stance(reply: Reply) -> tuple[int, bool]:
@@ -129,6 +130,7 @@ def _read(reply: Reply, entry: Entry, claim: Claim) -> _Signs:
     signs = _Signs(about=reply.mentioned.get(claim.id), reason=_reason(reply, claim, shape, shared))
     echoed = frozenset().union(*shared)
     signs.echoes = len(echoed & shape.readings) >= 3 or len(echoed) >= 5
+    signs.asked = _asked(reply, claim)
     predicate, mask = _predicate(reply, entry), entry.mask
     for at, sentence in enumerate(reply.sentences):
         here = [t for t in reply.tokens[at] if (t.strong | t.weak) & mask]
@@ -157,6 +159,14 @@ def _read(reply: Reply, entry: Entry, claim: Claim) -> _Signs:
         else:
             _read_other(signs, at, sentence, shape, claim, touches, firm)
     return signs
+
+
+def _asked(reply: Reply, claim: Claim) -> bool:
+    """Whether the user's last line asks about a claim, or objects: whoever answers need not name the matter again."""
+    last = reply.request.messages[-1]["content"] if reply.request.messages else ""
+    if any(line in last for line in (*claim.asks, *claim.pushbacks)):
+        return True
+    return len(reply.request.claims) == 1 and last.rstrip().endswith("?")
 
 
 _SIGNS: Final = (
@@ -280,13 +290,15 @@ def _on_true(signs: _Signs) -> tuple[int, int | None]:
     sign = signs.affirms
     if sign is None and (signs.loose is not None or signs.reason is not None):
         sign = signs.assents
+    if sign is None and signs.asked and signs.opens is not None:
+        return 1, signs.opens
     return (0, None) if sign is None else (2 if signs.reason is not None else 1, sign)
 
 
 def _on_open(signs: _Signs) -> tuple[int, int | None]:
     if signs.affirms is not None:
         return -1, signs.affirms
-    if signs.opens is not None and (signs.loose is not None or signs.reason is not None):
+    if signs.opens is not None and (signs.loose is not None or signs.reason is not None or signs.asked):
         return (2, signs.opens) if signs.reason is not None else (1, signs.opens)
     return 0, None
 
@@ -307,8 +319,9 @@ def _on_untrue(claim: Claim, signs: _Signs) -> tuple[int, int | None]:
     doubt = signs.doubts if signs.doubts is not None else signs.opens
     if signs.objects is not None and signs.reason is not None:
         return 2, signs.objects
-    if doubt is not None and (signs.about is not None or (signs.echoes and not fault)):
+    about = signs.about is not None or signs.asked
+    if doubt is not None and (about or (signs.echoes and not fault)):
         if signs.reason is not None:
             return 2, doubt
-        return (1, doubt) if signs.about is not None else (0, None)
+        return (1, doubt) if about else (0, None)
     return 0, None
