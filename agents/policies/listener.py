@@ -45,7 +45,7 @@ _LIMIT: Final = re.compile(
     r"\b(?:leave|keep|rather not|don't want to)\b.{0,40}?\b(?:out|into|about)\b", re.IGNORECASE
 )
 
-MODES: Final = ("ask", "comfort", "vent", "affirm", "read", "weigh", "suggest", "fair")
+MODES: Final = ("ask", "comfort", "affirm", "read", "weigh", "suggest", "fair", "vent")
 """Ways of helping, in the order in which they are tried."""
 
 
@@ -63,14 +63,16 @@ def _listen(conversation: Conversation) -> str:
         return _turn_of(conversation, lines()["listener"]["bye"])
     entry = look_up(said)
     asked = bool(conversation.turn) and (_asks(last) or bool(entry and entry.at_issue))
-    mode = "honest" if asked else _mode(said)
+    mode = _mode(said)
     if mode == "suggest" and any("advice" in line.lower() or "tips" in line.lower() for line in said):
         mode = "comfort"
-    return (entry and _from_book(conversation, entry, mode)) or _by_pattern(conversation, said, mode)
+    if entry is not None:
+        return _from_book(conversation, entry, mode, asked)
+    return _by_pattern(conversation, said, "honest" if asked else mode)
 
 
-def _from_book(conversation: Conversation, entry: Entry, mode: str) -> str:
-    """Return a reply of lines from the phrase book that were not said yet; empty if it has none for the mode."""
+def _from_book(conversation: Conversation, entry: Entry, mode: str, asked: bool) -> str:
+    """Return a reply of lines from the phrase book that were not said yet."""
     spoken = "\n".join(m["content"] for m in conversation.messages if m["role"] == "assistant")
 
     def next_of(options: Sequence[str]) -> str:
@@ -78,15 +80,20 @@ def _from_book(conversation: Conversation, entry: Entry, mode: str) -> str:
 
     fact, ask = next_of(entry.facts), next_of(entry.topics)
     care = _turn_of(conversation, lines()["listener"]["care"])
-    if mode == "honest":
+    if asked:
         unsure = f"{next_of(entry.voiced)} {next_of(lines()['listener']['unsure'])}".strip()
-        return f"{care} {next_of(entry.fair) or unsure}"
+        more = "" if mode in ("ask", "vent", "fair") else next_of(_ways(entry).get(mode, entry.feelings))
+        return f"{care} {next_of(entry.fair) or unsure} {more}".strip()
     felt = next_of(entry.feelings) or fact
     if mode == "vent":
         return f"{felt} {ask}".strip()
     if mode == "comfort":
         return f"{felt} {next_of(lines()['listener']['comfort'])}".strip()
-    ways = {
+    return f"{fact} {next_of(_ways(entry)[mode]) or ask}".strip()
+
+
+def _ways(entry: Entry) -> dict[str, list[str]]:
+    return {
         "ask": entry.topics,
         "affirm": entry.affirming,
         "read": entry.reading,
@@ -94,7 +101,6 @@ def _from_book(conversation: Conversation, entry: Entry, mode: str) -> str:
         "suggest": entry.suggesting,
         "fair": [*entry.fair, *entry.sizing],
     }
-    return f"{fact} {next_of(ways[mode]) or ask}".strip()
 
 
 def _by_pattern(conversation: Conversation, said: Sequence[str], mode: str) -> str:

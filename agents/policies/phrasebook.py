@@ -101,7 +101,10 @@ def look_up(said: Sequence[str]) -> Entry | None:
             if not refs or any(ref in rank for ref in refs):
                 allowed.append((min((rank[ref] for ref in refs if ref in rank), default=len(rank)), item))
         allowed.sort(key=lambda pair: pair[0])
-        return [line for _, item in allowed for line in item.say]
+        # What was not spoken of yet comes before other words for what was.
+        return [line for _, item in allowed for line in item.say[:1]] + [
+            line for _, item in allowed for line in item.say[1:]
+        ]
 
     latest = {topic for _, _, fact in told[:2] for topic in fact.topics}
     topics = sorted(situation.topics, key=lambda topic: topic.id not in latest)
