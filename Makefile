@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/cpu.txt
 
-.PHONY: demo test lint docs-test clean
+.PHONY: demo test lint docs-test docs-figures clean
 
 demo: $(VENV)/.core    ## policies talk with simulated users: the benchmark table (core dependencies only)
 	$(BIN)/empathy-gym demo
@@ -20,6 +20,9 @@ lint: $(VENV)/.dev
 
 docs-test: $(VENV)/.dev    ## every command and Python block of README and docs
 	$(BIN)/python -m pytest -q tests/docs
+
+docs-figures: $(VENV)/.dev    ## write the measured parts of README and docs afresh
+	$(BIN)/python tests/docs/figures.py runs/figures
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("empathy-gym needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'
