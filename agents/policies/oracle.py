@@ -68,9 +68,9 @@ class OraclePolicy:
         self,
         perceiver: Perceiver | None = None,
         rule: Rule | None = None,
-        candidates: int = 96,
+        candidates: int = 48,
         ahead: int = 1,
-        width: int = 4,
+        width: int = 2,
     ) -> None:
         self.perceiver: Perceiver = perceiver or EmbeddedPerceiver()
         self.rule: Rule = rule or TableRule()
