@@ -221,19 +221,25 @@ class Phrases:
         for at in range(len(words)):
             word, following = read[at], read[at + 1]
             state = first[word] if word in first else self._step(self._anywhere, word)
+            if state is None:
+                continue
+            for category in state.ends:
+                hits.setdefault(category, []).append((at, at + 1))
             # Most words that begin a phrase do not go on with it: those are passed over without a call.
-            if state is not None and (state.ends or state.next.get(following, state) is not None):
-                self._follow(state, read, at, hits)
+            after = state.next[following] if following in state.next else self._step(state, following)
+            if after is not None:
+                self._follow(after, read, at, at + 2, hits)
         for at in begins:
             if at < len(words):
                 begun = self._step(self._starting, read[at])
                 if begun is not None:
-                    self._follow(begun, read, at, hits)
+                    self._follow(begun, read, at, at + 1, hits)
         return {category: tuple(spans) for category, spans in hits.items()}
 
-    def _follow(self, state: _State, words: Sequence[str], start: int, hits: dict[str, list[Span]]) -> None:
-        """Add what ends on the way from the first word of a phrase, already read, as far as it leads."""
-        at = start + 1
+    def _follow(
+        self, state: _State, words: Sequence[str], start: int, at: int, hits: dict[str, list[Span]]
+    ) -> None:
+        """Add what ends on the way from the first words of a phrase, already read, as far as it leads."""
         while True:
             for category in state.ends:
                 hits.setdefault(category, []).append((start, at))
