@@ -3,10 +3,14 @@
 Rates are turns per second of processor time of this process, so that other processes on the machine do not
 count; the rates by the clock are given beside them. Replies are varied and 200 characters long, built from
 lines that are written with the scenarios, so that there is something to read in each.
+
+What is measured is the steady state: before the clock starts every user has finished one conversation, so that the
+users of a vector environment stand at all stages of theirs, and what they have not needed is collected.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import subprocess
 import sys
@@ -51,7 +55,7 @@ def varied_replies(count: int = _REPLIES, length: int = LENGTH, seed: int = 0) -
 
 def _rates(step: Callable[[], int], seconds: float) -> tuple[float, float]:
     """Return turns per second of processor time and of the clock; `step` returns the turns it took."""
-    step()
+    gc.collect()
     turns, wall, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - wall < seconds:
         turns += step()
@@ -59,34 +63,43 @@ def _rates(step: Callable[[], int], seconds: float) -> tuple[float, float]:
 
 
 def vector_rates(seconds: float, num_envs: int = NUM_ENVS) -> tuple[float, float]:
-    """Return the rates of the vector environment, autoreset included."""
+    """Return the rates of the vector environment once every user has finished a conversation, autoreset included."""
     replies: Iterator[str] = itertools.cycle(varied_replies())
     envs = gym.make_vec("EmpathyChat-v0", num_envs=num_envs)
     envs.reset(seed=0)
+    finished = np.zeros(num_envs, dtype=np.bool_)
 
     def step() -> int:
-        envs.step(tuple(itertools.islice(replies, num_envs)))
+        _, _, terminated, truncated, _ = envs.step(tuple(itertools.islice(replies, num_envs)))
+        np.logical_or(finished, terminated | truncated, out=finished)
         return num_envs
 
     try:
+        while not finished.all():
+            step()
         return _rates(step, seconds)
     finally:
         envs.close()
 
 
 def single_rates(seconds: float) -> tuple[float, float]:
-    """Return the rates of one environment, resets included."""
+    """Return the rates of one environment once its user has finished a conversation, resets included."""
     replies: Iterator[str] = itertools.cycle(varied_replies())
     env: gym.Env[str, str] = gym.make("EmpathyChat-v0")
     env.reset(seed=0)
+    finished = False
 
     def step() -> int:
+        nonlocal finished
         _, _, terminated, truncated, _ = env.step(next(replies))
         if terminated or truncated:
+            finished = True
             env.reset()
         return 1
 
     try:
+        while not finished:
+            step()
         return _rates(step, seconds)
     finally:
         env.close()

@@ -38,15 +38,16 @@ def info_of(dialogue: Dialogue, reward_terms: Mapping[str, float]) -> dict[str, 
         none (at reset, or when the reply was malformed or could not be read) it is that of a plain sentence
         that does nothing.
     """
-    read = 0 < dialogue.turn == len(dialogue.appraisals)
+    state, turn = dialogue.state, dialogue.turn
+    read = 0 < turn == len(dialogue.appraisals)
     return {
         "scenario": dialogue.scenario,
-        "turn": dialogue.turn,
-        "messages": [{"role": m["role"], "content": m["content"]} for m in dialogue.messages],
-        "emotion": dialogue.emotion,
-        "band": band(dialogue.emotion),
-        "trust": dialogue.state.trust,
-        "need_progress": dialogue.state.need_progress,
+        "turn": turn,
+        "messages": [{**m} for m in dialogue.messages],
+        "emotion": state.emotion,
+        "band": band(state.emotion),
+        "trust": state.trust,
+        "need_progress": state.need_progress,
         "appraisal": (dialogue.appraisals[-1] if read else _NEUTRAL).levels(),
         "reward_terms": dict(reward_terms),
         "outcome": dialogue.outcome,
@@ -68,33 +69,28 @@ def batch_infos(infos: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
         recursively. Integers, floats and bools are arrays of int64, float64 and bool, everything else is an
         object array.
     """
-    present = [i for i, info in enumerate(infos) if info is not None]
-    return _batched([info for info in infos if info is not None], present, len(infos))
+    mask = np.array([info is not None for info in infos], dtype=np.bool_)
+    return _batched([info for info in infos if info is not None], mask)
 
 
-def _batched(infos: Sequence[Mapping[str, Any]], where: Sequence[int], num_envs: int) -> dict[str, Any]:
+def _batched(infos: Sequence[Mapping[str, Any]], mask: NDArray[np.bool_]) -> dict[str, Any]:
     batch: dict[str, Any] = {}
     for key in infos[0] if infos else ():
         values = [info[key] for info in infos]
-        if isinstance(values[0], dict):
-            batch[key] = _batched(values, where, num_envs)
-        else:
-            batch[key] = _column(values, where, num_envs)
-        mask = np.zeros(num_envs, dtype=np.bool_)
-        mask[where] = True
-        batch[f"_{key}"] = mask
+        batch[key] = _batched(values, mask) if isinstance(values[0], dict) else _column(values, mask)
+        batch[f"_{key}"] = mask.copy()
     return batch
 
 
-def _column(values: Sequence[Any], where: Sequence[int], num_envs: int) -> NDArray[Any]:
+def _column(values: Sequence[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
     kind = type(values[0])
     if kind in _NUMBERS:
-        numbers = np.zeros(num_envs, dtype=kind)
-        numbers[where] = values
+        numbers = np.zeros(len(mask), dtype=kind)
+        numbers[mask] = values
         return numbers
-    column = np.full(num_envs, None, dtype=object)
-    for i, value in zip(where, values, strict=True):
-        column[i] = value
+    column = np.full(len(mask), None, dtype=object)
+    # One by one: an assignment of them all would take lists for rows.
+    column[mask] = np.fromiter(values, dtype=object, count=len(values))
     return column
 
 

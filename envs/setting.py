@@ -6,6 +6,7 @@ go in and come out. Its functions work on batches, so that a vector environment 
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import os
@@ -143,6 +144,10 @@ class ChatSetting:
 
     def zero_terms(self) -> dict[str, float]:
         """Return every reward term at 0.0."""
+        return dict(self._zero_terms)
+
+    @functools.cached_property
+    def _zero_terms(self) -> dict[str, float]:
         return dict.fromkeys((*self.reward.terms, *END_TERMS), 0.0)
 
     # -- starting
@@ -234,10 +239,9 @@ class ChatSetting:
             ConfigError: If an action is not a string.
         """
         heard = [parse(text_of(action), self.think) for action in actions]
-        live = [
-            (dialogue, reply) for dialogue, reply in zip(dialogues, heard, strict=True) if reply is not None
-        ]
-        answered = iter(self.user.respond([d for d, _ in live], [r for _, r in live]) if live else ())
+        live = [d for d, reply in zip(dialogues, heard, strict=True) if reply is not None]
+        replies = [reply for reply in heard if reply is not None]
+        answered = iter(self.user.respond(live, replies) if live else ())
         return [
             self._transition(before, reply, with_format_failure(before) if reply is None else next(answered))
             for before, reply in zip(dialogues, heard, strict=True)

@@ -18,6 +18,8 @@ from empathy_gym.simulators.errors import ConfigError, unknown_name
 END_TERMS: Final = ("format", "fault")
 """Terms that the environment adds to those of every reward: what a malformed or impossible reply costs."""
 
+_FLOATS: Final = {float}
+
 
 @runtime_checkable
 class Reward(Protocol):
@@ -116,6 +118,13 @@ def evaluate(reward: Reward, before: Dialogue, reply: str, after: Dialogue) -> d
         ConfigError: If a term is missing, unknown or not a finite number; the message names it.
     """
     values = reward(before, reply, after)
+    if (
+        type(values) is dict
+        and tuple(values) == reward.terms
+        and {*map(type, values.values())} == _FLOATS
+        and math.isfinite(sum(values.values()))  # no sum with an infinity or a NaN in it is finite
+    ):
+        return dict(values)
     if not isinstance(values, Mapping):
         raise ConfigError(
             f"The reward {_name(reward)} returned a {type(values).__name__}; it must return a dict."
@@ -129,12 +138,7 @@ def evaluate(reward: Reward, before: Dialogue, reply: str, after: Dialogue) -> d
             f"The reward {_name(reward)} returned the term {extra!r}, which is not among its `terms`: "
             f"{reward.terms}."
         )
-    return {
-        term: value
-        if type(value := values[term]) is float and math.isfinite(value)
-        else _number(reward, term, value)
-        for term in reward.terms
-    }
+    return {term: _number(reward, term, values[term]) for term in reward.terms}
 
 
 def _number(reward: Reward, term: str, value: Any) -> float:

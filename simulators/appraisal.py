@@ -6,7 +6,8 @@ The fields, their levels and their sources are listed in docs/appraisal.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ LEVELS: Final[dict[str, tuple[int, ...]]] = {
     "control": (0, 1, 2, 3),
 }
 """Valid levels of each field, in the order of the specification."""
+_levels_of: Final[Callable[[Any], tuple[int, ...]]] = operator.attrgetter(*LEVELS)
 
 INSIGHT_KINDS: Final[tuple[str, ...]] = ("self", "other", "both_sides", "proportion")
 """What an insight is about: the user, another person, both sides, or the size of the matter."""
@@ -87,8 +89,7 @@ class Appraisal:
         Raises:
             ConfigError: If a level, the kind of insight or the guard is not a valid one.
         """
-        for name, valid in LEVELS.items():
-            value = getattr(self, name)
+        for (name, valid), value in zip(LEVELS.items(), _levels_of(self), strict=True):
             if type(value) is not int or value not in valid:
                 raise ConfigError(
                     f"Appraisal.{name} is {value!r}; valid levels: {', '.join(map(str, valid))}."
@@ -102,7 +103,7 @@ class Appraisal:
 
     def levels(self) -> dict[str, int]:
         """Return every level by field name, in the order of the specification."""
-        return {name: getattr(self, name) for name in LEVELS}
+        return dict(zip(LEVELS, _levels_of(self), strict=True))
 
     def to_json(self) -> dict[str, Any]:
         """Return a fresh JSON-serialisable dict of all attributes."""

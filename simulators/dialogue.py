@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, NamedTuple, TypedDict
 
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.scenario import (
@@ -20,6 +20,7 @@ from empathy_gym.simulators.scenario import (
     Feeling,
     Perspective,
     Scenario,
+    Situation,
     Strength,
     Topic,
 )
@@ -283,43 +284,90 @@ def derive_seed(seed: int, *parts: Any) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+class Known(NamedTuple):
+    """What of a situation is known once some facts are told. Items stand in authored order.
+
+    Attributes:
+        situation: Content hash of the situation.
+        told: Ids of the facts told.
+        topics: All topics.
+        facts: Facts told.
+        feelings: Feelings that have become known.
+        attempts: Attempts that have become known.
+        constraints: All constraints.
+        strengths: All strengths.
+        perspectives: All perspectives.
+        claims: Claims that the user has voiced.
+        boundaries: Boundaries that were stated and not reopened.
+    """
+
+    situation: str
+    told: frozenset[str]
+    topics: tuple[Topic, ...]
+    facts: tuple[Fact, ...]
+    feelings: tuple[Feeling, ...]
+    attempts: tuple[Attempt, ...]
+    constraints: tuple[Constraint, ...]
+    strengths: tuple[Strength, ...]
+    perspectives: tuple[Perspective, ...]
+    claims: tuple[Claim, ...]
+    boundaries: tuple[Boundary, ...]
+
+
+# Rule, perceiver and user each ask for it with every reply, of a few thousand situations and stages of a talk.
+@functools.lru_cache(maxsize=4096)
+def known_of(situation: Situation, disclosed: tuple[str, ...]) -> Known:
+    """Return what is known of a situation once these facts are told."""
+    told = frozenset(disclosed)
+
+    def voiced(fact: str | None) -> bool:
+        return fact is None or fact in told
+
+    return Known(
+        situation=situation.content_hash,
+        told=told,
+        topics=situation.topics,
+        facts=tuple(f for f in situation.facts if f.id in told),
+        feelings=tuple(f for f in situation.feelings if not f.because or not told.isdisjoint(f.because)),
+        attempts=tuple(a for a in situation.attempts if voiced(a.fact)),
+        constraints=situation.constraints,
+        strengths=situation.strengths,
+        perspectives=situation.perspectives,
+        claims=tuple(c for c in situation.claims if voiced(c.voiced_by)),
+        boundaries=tuple(
+            b
+            for b in situation.boundaries
+            if voiced(b.voiced_by) and not (b.until is not None and b.until in told)
+        ),
+    )
+
+
 def live_claims(scenario: Scenario, state: UserState) -> tuple[Claim, ...]:
     """Return the claims that the user has voiced."""
-    return tuple(
-        c for c in scenario.situation.claims if c.voiced_by is None or c.voiced_by in state.disclosed
-    )
+    return known_of(scenario.situation, state.disclosed).claims
 
 
 def boundaries_in_force(scenario: Scenario, state: UserState) -> tuple[Boundary, ...]:
     """Return the boundaries that were stated and not reopened."""
-    told = state.disclosed
-    return tuple(
-        b
-        for b in scenario.situation.boundaries
-        if (b.voiced_by is None or b.voiced_by in told) and not (b.until is not None and b.until in told)
-    )
+    return known_of(scenario.situation, state.disclosed).boundaries
 
 
 def perception_request(dialogue: Dialogue, reply: str) -> PerceptionRequest:
     """Return what a perceiver may know about a reply in a dialogue."""
-    scenario, state = dialogue.source, dialogue.state
-    situation, told = scenario.situation, set(state.disclosed)
-
-    def known(refs: Sequence[str]) -> bool:
-        return not refs or not told.isdisjoint(refs)
-
+    source = dialogue.source
+    known = known_of(source.situation, dialogue.state.disclosed)
     return PerceptionRequest(
-        situation=situation.content_hash,
-        language=scenario.language,
+        situation=known.situation,
+        language=source.language,
         messages=dialogue.messages,
         reply=reply,
-        topics=situation.topics,
-        facts=tuple(f for f in situation.facts if f.id in told),
-        feelings=tuple(f for f in situation.feelings if known(f.because)),
-        attempts=tuple(a for a in situation.attempts if a.fact is None or a.fact in told),
-        constraints=situation.constraints,
-        strengths=situation.strengths,
-        perspectives=situation.perspectives,
-        claims=live_claims(scenario, state),
-        boundaries=boundaries_in_force(scenario, state),
+        topics=known.topics,
+        facts=known.facts,
+        feelings=known.feelings,
+        attempts=known.attempts,
+        constraints=known.constraints,
+        strengths=known.strengths,
+        perspectives=known.perspectives,
+        claims=known.claims,
+        boundaries=known.boundaries,
     )

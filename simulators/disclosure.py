@@ -6,7 +6,7 @@ or from a timer.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +18,7 @@ from empathy_gym.simulators.dialogue import (
     live_claims,
 )
 from empathy_gym.simulators.reading import Reading
-from empathy_gym.simulators.scenario import Claim, Fact, Scenario
+from empathy_gym.simulators.scenario import Claim, Fact, Scenario, Situation
 
 
 def what_comes_next(
@@ -41,42 +41,67 @@ def what_comes_next(
     """
     beats = [f"debt:{claim}" for claim in dict.fromkeys(paid)]
     if after.emotion < FAILURE_EMOTION or reading.last or reading.farewell:
-        return dataclasses.replace(after, beats=tuple(beats))
+        return _changed(after, beats)
     if after.emotion >= SUCCESS_EMOTION:
-        return dataclasses.replace(after, leaving="success", beats=(*beats, "leave:success"))
+        return _changed(after, [*beats, "leave:success"], leaving="success")
     if _out_of_time(scenario, after):
-        return dataclasses.replace(after, leaving="time", beats=(*beats, "leave:time"))
+        return _changed(after, [*beats, "leave:time"], leaving="time")
     if reading.holds:
         beats.append("held")
     if reading.kept:
         beats.append("kept")
-    asked = list(after.asked)
     matter = _push_back(scenario, after, reading) or _ask(table, scenario, after)
     if matter is not None:
-        beats.append(matter)
-        asked.append(matter)
         # An objection is news too; otherwise honesty would wear out what silence keeps fresh.
-        news = _news(after, ()) if matter.startswith("push:") else {}
-        return dataclasses.replace(after, beats=tuple(beats), asked=tuple(asked), **news)
+        satiation = _refreshed(after) if matter.startswith("push:") else None
+        return _changed(after, [*beats, matter], (*after.asked, matter), satiation=satiation)
+    asked = after.asked
     facts = next_facts(scenario, before, after, reading)
-    if any(f.layer > 1 for f in facts) and scenario.knobs.declines and "decline" not in asked:
+    if scenario.knobs.declines and "decline" not in asked and any(f.layer > 1 for f in facts):
         beats.append("decline")
-        asked.append("decline")
+        asked = (*asked, "decline")
         # They tell something easier instead, so that more trust never tells less.
         told = before.disclosed
         facts = [f for f in scenario.situation.facts if f.layer == 1 and f.id not in told][:1]
     if after.misses >= 2:
         beats.append("hint")
-    news = _news(after, facts) if facts else {}
-    return dataclasses.replace(after, beats=tuple(beats), asked=tuple(asked), **news)
+    if not facts:
+        return _changed(after, beats, asked)
+    disclosed = (*after.disclosed, *[fact.id for fact in facts])
+    return _changed(after, beats, asked, disclosed, _refreshed(after))
 
 
-def _news(state: UserState, facts: Sequence[Fact]) -> dict[str, Any]:
-    """Return what telling facts changes. Something new makes every act fresh by one use, but not retelling."""
-    satiation = tuple(
-        (act, uses if act == "grounding" else max(0, uses - 1)) for act, uses in state.satiation
+def _changed(
+    state: UserState,
+    beats: Sequence[str],
+    asked: tuple[str, ...] | None = None,
+    disclosed: tuple[str, ...] | None = None,
+    satiation: tuple[tuple[str, int], ...] | None = None,
+    leaving: str | None = None,
+) -> UserState:
+    """Return a state with some of what disclosure decides changed: `dataclasses.replace`, in a third of the time."""
+    return UserState(
+        emotion=state.emotion,
+        trust=state.trust,
+        progress=state.progress,
+        turn=state.turn,
+        disclosed=state.disclosed if disclosed is None else disclosed,
+        touched=state.touched,
+        stances=state.stances,
+        asked=state.asked if asked is None else asked,
+        boundaries=state.boundaries,
+        satiation=state.satiation if satiation is None else satiation,
+        debts=state.debts,
+        misses=state.misses,
+        checks=state.checks,
+        leaving=state.leaving if leaving is None else leaving,
+        beats=tuple(beats),
     )
-    return {"disclosed": (*state.disclosed, *(fact.id for fact in facts)), "satiation": satiation}
+
+
+def _refreshed(state: UserState) -> tuple[tuple[str, int], ...]:
+    """Return the uses after something new: every act is fresh by one use, but for retelling."""
+    return tuple([(act, uses if act == "grounding" else max(0, uses - 1)) for act, uses in state.satiation])
 
 
 def next_facts(scenario: Scenario, before: UserState, after: UserState, reading: Reading) -> list[Fact]:
@@ -95,17 +120,27 @@ def next_facts(scenario: Scenario, before: UserState, after: UserState, reading:
     deepest = 1
     if after.trust >= knobs.layer2 and (asked or understood) and not reading.bought_off:
         deepest = 3 if after.trust >= knobs.layer3 and opened else 2
-    voicing = {claim.voiced_by for claim in scenario.situation.claims}
     under = set(reading.touched) if asked else set()
-    untold = [f for f in scenario.situation.facts if f.id not in before.disclosed and f.layer <= deepest]
-    untold.sort(key=lambda f: (under.isdisjoint(f.topics), f.id not in voicing, -f.layer))
+    untold = [f for f in _by_urgency(scenario.situation, before.disclosed) if f.layer <= deepest]
+    if under:
+        untold.sort(key=lambda f: under.isdisjoint(f.topics))
     return untold[: 2 if opened and deepest > 1 else 1]
+
+
+@functools.lru_cache(maxsize=4096)
+def _by_urgency(situation: Situation, disclosed: tuple[str, ...]) -> tuple[Fact, ...]:
+    """Return the facts not yet told: those that voice a claim first, then deeper ones."""
+    voicing = {claim.voiced_by for claim in situation.claims}
+    untold = [fact for fact in situation.facts if fact.id not in disclosed]
+    return tuple(sorted(untold, key=lambda f: (f.id not in voicing, -f.layer)))
 
 
 def _out_of_time(scenario: Scenario, after: UserState) -> bool:
     return any(
-        b.kind == "time" and b.after is not None and after.turn >= b.after
-        for b in boundaries_in_force(scenario, after)
+        [
+            b.kind == "time" and b.after is not None and after.turn >= b.after
+            for b in boundaries_in_force(scenario, after)
+        ]
     )
 
 
@@ -123,7 +158,10 @@ def _ask(table: Mapping[str, Any], scenario: Scenario, after: UserState) -> str 
     """The outright question, once a claim, where no honest word has ever been said on it."""
     if after.turn < table["ask_from"]:
         return None
-    return next((f"ask:{claim.id}" for claim in _unasked(scenario, after, "ask") if claim.asks), None)
+    for claim in _unasked(scenario, after, "ask"):
+        if claim.asks:
+            return f"ask:{claim.id}"
+    return None
 
 
 def _unasked(scenario: Scenario, state: UserState, what: str) -> list[Claim]:

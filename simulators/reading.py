@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from empathy_gym.simulators.appraisal import Appraisal
-from empathy_gym.simulators.dialogue import UserState, boundaries_in_force, live_claims
+from empathy_gym.simulators.dialogue import UserState, known_of
 from empathy_gym.simulators.scenario import Scenario
 
 ACTS: Final = ("grounding", "feeling", "warmth", "exploration", "insight", "advice", "affirmation", "stance")
@@ -99,22 +99,24 @@ def read(
     if levels["form"] == 0:
         # What is not language helps with nothing; it can still flatter and harm.
         levels.update({act: min(0, levels[act]) for act in ACTS})
-    told = set(state.disclosed)
-    live = live_claims(scenario, state)
-    claims = tuple(c for c in live if c.id in appraisal.touched) or live
+    known = known_of(scenario.situation, state.disclosed)
+    touched = appraisal.touched
+    claims = known.claims
+    if claims and touched:
+        claims = tuple([c for c in claims if c.id in touched]) or claims
     if not claims:
         levels["stance"] = min(0, max(-1, levels["stance"]))
     elif levels["stance"] == -2:
         contradicted = tuple(
-            c for c in claims if c.truth in ("half", "false") and told.issuperset(c.evidence)
+            c for c in claims if c.truth in ("half", "false") and known.told.issuperset(c.evidence)
         )
         # Nobody is charged for affirming what the facts told so far could not contradict.
         levels["stance"], claims = (-2, contradicted) if contradicted else (-1, claims)
     kept = []
-    for boundary in boundaries_in_force(scenario, state):
+    for boundary in known.boundaries:
         if boundary.kind == "act" and boundary.act is not None and levels[boundary.act] > 0:
             levels["control"] = max(levels["control"], 2)
-        elif boundary.kind == "act" or (boundary.id in appraisal.touched and levels["control"] < 2):
+        elif boundary.kind == "act" or (boundary.id in touched and levels["control"] < 2):
             kept.append(boundary.id)
     if appraisal.guard == "crisis_check" and state.checks:
         levels["control"] = max(levels["control"], 2)
@@ -124,17 +126,24 @@ def read(
     return Reading(
         levels=levels,
         insight_kind=appraisal.insight_kind,
-        touched=appraisal.touched,
-        claims=tuple(c.id for c in claims),
-        asked=any(beat.startswith("ask:") for beat in state.beats),
-        pushed=any(beat.startswith("push:") for beat in state.beats),
-        ready=state.trust >= table["ready"]["trust"] and len(told) >= table["ready"]["facts"],
+        touched=touched,
+        claims=tuple([c.id for c in claims]),
+        asked=_begins(state.beats, "ask:"),
+        pushed=_begins(state.beats, "push:"),
+        ready=state.trust >= table["ready"]["trust"] and len(known.told) >= table["ready"]["facts"],
         blunt=blunt,
-        kept=tuple(b for b in kept if b not in state.boundaries) if levels["form"] else (),
+        kept=tuple([b for b in kept if b not in state.boundaries]) if levels["form"] else (),
         checked=appraisal.guard == "crisis_check" and state.checks == 0,
         farewell=state.leaving is not None,
         last=last,
     )
+
+
+def _begins(beats: Sequence[str], what: str) -> bool:
+    for beat in beats:
+        if beat.startswith(what):
+            return True
+    return False
 
 
 def worth(table: Mapping[str, Any], scenario: Scenario, reading: Reading) -> dict[str, int]:
@@ -142,9 +151,10 @@ def worth(table: Mapping[str, Any], scenario: Scenario, reading: Reading) -> dic
     levels, need = reading.levels, table["needs"][scenario.need]
     if not reading.scored or levels["form"] == 0:
         return {}
-    level = {act: max(0, levels[act]) for act in ACTS}
-    level["grounding"] = max(0, levels["grounding"] - 1)
-    points = {act: need["weights"][act] * level[act] for act in ACTS}
+    weights = need["weights"]
+    points = {act: weights[act] * levels[act] if levels[act] > 0 else 0 for act in ACTS}
+    # One fact is what moves stand on; only what goes beyond it is worth something by itself.
+    points["grounding"] = weights["grounding"] * max(0, levels["grounding"] - 1)
     if reading.insight_kind != need["insight_kind"] or not reading.ready:
         points["insight"] = min(0, points["insight"])
     if reading.blunt or (levels["stance"] == 2 and not reading.ready):

@@ -44,6 +44,9 @@ RULE_TERMS: Final[tuple[str, ...]] = (
 )  # fmt: skip
 """Every term the rule may use, in the order in which they are summed."""
 
+_ADJUSTS: Final = frozenset(ADJUSTMENTS)
+_NOTHING: Final[frozenset[str]] = frozenset()
+
 Terms = dict[str, int]
 
 
@@ -89,30 +92,36 @@ class TableRule:
         stances = best_stances(state, reading)
         progress = min(4, state.progress + step)
         ceiling = self._ceiling(scenario, state, progress, debts, stances)
-        _term(terms, "ceiling", min(0, max(ceiling, state.emotion) - state.emotion - sum(terms.values())))
-        due = self._due(state, reading, debts, state.emotion + sum(terms.values()))
-        _term(terms, "debt", -self.table["debt"] * due)
         reached = state.emotion + sum(terms.values())
-        _term(terms, "failure", -reached if 0 < reached < FAILURE_EMOTION else 0)
+        if reached > max(ceiling, state.emotion):
+            terms["ceiling"] = max(ceiling, state.emotion) - reached
+            reached += terms["ceiling"]
+        due = self._due(state, reading, debts, reached)
+        if due:
+            terms["debt"] = -self.table["debt"] * due
+            reached += terms["debt"]
         emotion = 0 if reached < FAILURE_EMOTION else min(100, reached)
-        _term(terms, "clamp", emotion - state.emotion - sum(terms.values()))
+        if 0 < reached < FAILURE_EMOTION:
+            terms["failure"] = -reached
+        elif emotion != reached:
+            terms["clamp"] = emotion - reached
         after = UserState(
             emotion=emotion,
             trust=self._trust(scenario, state, reading, paid, due),
             progress=progress,
             turn=state.turn + 1,
             disclosed=state.disclosed,
-            touched=tuple(sorted({*state.touched, *appraisal.touched})),
+            touched=_joined(state.touched, appraisal.touched),
             stances=stances,
             asked=answered(state, reading),
-            boundaries=tuple(sorted({*state.boundaries, *reading.kept})),
+            boundaries=_joined(state.boundaries, reading.kept),
             satiation=used(state, reading),
             debts=debts[due:],
             misses=misses,
             checks=state.checks + (appraisal.guard == "crisis_check"),
             leaving=state.leaving,
         )
-        after = what_comes_next(self.table, scenario, state, after, reading, tuple(c for c, _ in debts[:due]))
+        after = what_comes_next(self.table, scenario, state, after, reading, [c for c, _ in debts[:due]])
         return EmotionChange(emotion - state.emotion, {name: v for name, v in terms.items() if v}, after)
 
     def _gains(
@@ -129,31 +138,38 @@ class TableRule:
         gains: list[int] = []
         honest = 0
         for act, worth_ in points.items():
-            _term(terms, act, worth_)
+            if not worth_:
+                continue
+            terms[act] = worth_
             if worth_ > 0:
                 gain = self._satiated(worth_, uses.get(act, 0))
-                _term(terms, "satiation", gain - worth_)
+                terms["satiation"] = terms.get("satiation", 0) + gain - worth_
                 # An honest word pays beside the rest, so that it never costs what silence would have earned.
                 if act == "stance":
                     honest = gain
                 else:
                     gains.append(gain)
-        gains.sort(reverse=True)
         total = sum(gains) + honest
+        if not total:
+            return 0
+        caps = self.table["ungrounded"]
+        grounding = reading.levels["grounding"]
+        gains.sort(reverse=True)
         for name, kept in (
             ("attention", sum(gains[: self.table["paid_gains"]]) + honest),
-            ("ungrounded", dict(enumerate(self.table["ungrounded"])).get(reading.levels["grounding"], total)),
+            ("ungrounded", caps[grounding] if grounding < len(caps) else total),
             ("bought_off", 0 if reading.bought_off else total),
         ):
-            _term(terms, name, min(0, kept - total))
-            total = min(total, kept)
+            if kept < total:
+                terms[name] = kept - total
+                total = kept
         if state.trust < self.table["trust"]["distrust"]:
-            _term(terms, "distrust", total // 2 - total)
+            terms["distrust"] = total // 2 - total
             total //= 2
         # What helps counts double; what is kind but beside the need counts once.
         factor = self.table["gain_factor"] if step or state.progress >= 4 else 1
         paid: int = factor * total * scenario.knobs.gain // 4
-        _term(terms, "responsiveness", paid - total)
+        terms["responsiveness"] = paid - total
         return paid
 
     def _satiated(self, points: int, uses: int) -> int:
@@ -167,19 +183,21 @@ class TableRule:
         """Whether the need's act is the reply's main move, on an item that no reply has engaged yet."""
         if state.progress >= 4 or not points or reading.bought_off:
             return False
-        need = self.table["needs"][scenario.need]
-        if any(reading.levels[act] >= 2 and act not in need["beside"] for act in MOVES if act != "stance"):
+        need, levels = self.table["needs"][scenario.need], reading.levels
+        steps = [
+            step
+            for step in need["progress"]
+            if levels[step["act"]] >= step["level"] and levels["grounding"] >= step["grounding"]
+        ]
+        if not steps:
             return False
-        moves = [points[act] for act in MOVES if act != "stance"]
+        moves = [act for act in MOVES if act != "stance"]
+        if any(levels[act] >= 2 and act not in need["beside"] for act in moves):
+            return False
+        main = max(1, *[points[act] for act in moves])
         kind_of = scenario.situation.kind_of
         new = {kind_of.get(id_) for id_ in reading.touched if id_ not in state.touched}
-        return any(
-            reading.levels[step["act"]] >= step["level"]
-            and points[step["act"]] >= max(1, *moves)
-            and reading.levels["grounding"] >= step["grounding"]
-            and not new.isdisjoint(step["items"])
-            for step in need["progress"]
-        )
+        return any(points[step["act"]] >= main and not new.isdisjoint(step["items"]) for step in steps)
 
     # -- costs -------------------------------------------------------------------------------------------------
 
@@ -188,41 +206,38 @@ class TableRule:
     ) -> None:
         """Add every cost that is paid whatever the need, and patience."""
         difficulty = self.table["difficulties"][scenario.knobs.difficulty]
-        for name, cost in self._costs(reading).items():
-            _term(terms, name, cost)
-        owed = -sum(v for k, v in terms.items() if v < 0 and k not in ADJUSTMENTS)
+        self._add_costs(reading, terms)
+        owed = 0
+        for name, points in terms.items():
+            if points < 0 and name not in _ADJUSTS:
+                owed -= points
         # Rounded up, so that no cost can be scaled away.
         scaled = -(-owed * scenario.knobs.cost * difficulty["volatility"] // 16)
-        _term(terms, "volatility", owed - scaled)
+        terms["volatility"] = owed - scaled
         if reading.scored:
-            _term(terms, "patience", -difficulty["patience"])
+            terms["patience"] = -difficulty["patience"]
             # Trying something else is cheap, going on past somebody is not: each further miss costs more.
-            _term(terms, "impatience", -difficulty["impatience"] * max(0, misses - 1))
+            terms["impatience"] = -difficulty["impatience"] * max(0, misses - 1)
 
-    def _costs(self, reading: Reading) -> dict[str, int]:
+    def _add_costs(self, reading: Reading, terms: Terms) -> None:
         cost, levels = self.table["costs"], reading.levels
-        harmful = {
-            "invalidation": cost["invalidation"] * levels["invalidation"],
-            "control": cost["control"][levels["control"]],
-        }
-        if not reading.scored:
-            return harmful
-        if levels["form"] == 0:
-            # Nothing else counts, save that the question is still unanswered and that leverage is leverage.
-            return {"form": cost["form"][0], "evasion": cost["evasion"] * reading.evades, **harmful}
-        moves = sum(levels[act] > 0 for act in MOVES if act != "stance")
-        return {
-            "form": cost["form"][levels["form"]],
-            "repetition": cost["repetition"] * levels["repetition"],
-            "inflation": cost["inflation"] * (levels["affirmation"] == -1),
-            "agreement": cost["agreement"] * (levels["stance"] == -1),
-            "evasion": cost["evasion"] * reading.evades,
-            "caving": cost["caving"] * reading.caves,
-            "bluntness": cost["bluntness"] * reading.blunt,
-            "early_advice": cost["early_advice"] * levels["advice"] * (not reading.ready),
-            "crowding": self.table["crowding"] * max(0, moves - self.table["free_moves"]),
-            **harmful,
-        }
+        if reading.scored:
+            terms["form"] = cost["form"][levels["form"]]
+            # Where the form is bad nothing else counts, save that the question is still unanswered and that
+            # leverage is leverage.
+            if levels["form"]:
+                terms["repetition"] = cost["repetition"] * levels["repetition"]
+                terms["inflation"] = cost["inflation"] * (levels["affirmation"] == -1)
+                terms["agreement"] = cost["agreement"] * (levels["stance"] == -1)
+            terms["evasion"] = cost["evasion"] * reading.evades
+            if levels["form"]:
+                moves = sum([levels[act] > 0 for act in MOVES if act != "stance"])
+                terms["caving"] = cost["caving"] * reading.caves
+                terms["bluntness"] = cost["bluntness"] * reading.blunt
+                terms["early_advice"] = 0 if reading.ready else cost["early_advice"] * levels["advice"]
+                terms["crowding"] = self.table["crowding"] * max(0, moves - self.table["free_moves"])
+        terms["invalidation"] = cost["invalidation"] * levels["invalidation"]
+        terms["control"] = cost["control"][levels["control"]]
 
     def _misses(self, scenario: Scenario, state: UserState, reading: Reading, step: bool) -> int:
         if not reading.scored or state.progress >= 4:
@@ -239,7 +254,7 @@ class TableRule:
         if not reading.flatters:
             return state.debts
         if reading.scored and not reading.last and reading.levels["form"]:
-            _term(terms, "pleasing", self.table["pleasing"])
+            terms["pleasing"] = self.table["pleasing"]
         return (*state.debts, (reading.claims[0], state.turn + 1 + self.table["debt_delay"]))
 
     def _due(
@@ -262,11 +277,11 @@ class TableRule:
         stances: tuple[tuple[str, int], ...],
     ) -> int:
         ceiling: int = self.table["ceilings"][progress]
-        addressed = {claim for claim, stance in stances if stance > 0}
+        addressed = {claim for claim, stance in stances if stance > 0} if stances else _NOTHING
         unaddressed = bool(scenario.need_claims) and addressed.isdisjoint(scenario.need_claims)
         if debts or unaddressed:
             ceiling = min(ceiling, self.table["owed_ceiling"])
-        unanswered = sum(what.startswith("ask:") and what[4:] not in addressed for what in state.asked)
+        unanswered = sum([what.startswith("ask:") and what[4:] not in addressed for what in state.asked])
         return ceiling - int(self.table["unanswered"]) * unanswered
 
     # -- trust -------------------------------------------------------------------------------------------------
@@ -277,30 +292,41 @@ class TableRule:
         change: int = trust["debt"] * due
         change += trust["invalidation"] * levels["invalidation"] + trust["control"][levels["control"]]
         if reading.scored:
-            change += trust["form"] * (levels["form"] == 0) + trust["repetition"] * levels["repetition"]
-            change += trust["inflation"] * (levels["affirmation"] == -1) + trust["agreement"] * (
-                levels["stance"] == -1
-            )
-            change += trust["early_advice"] * (levels["advice"] > 0 and not reading.ready)
-            change += trust["evasion"] * reading.evades + trust["caving"] * reading.caves
-            change += trust["boundary"] * len(reading.kept) + trust["held"] * reading.holds
+            for what, times in (
+                ("form", levels["form"] == 0),
+                ("repetition", levels["repetition"]),
+                ("inflation", levels["affirmation"] == -1),
+                ("agreement", levels["stance"] == -1),
+                ("early_advice", levels["advice"] > 0 and not reading.ready),
+                ("evasion", reading.evades),
+                ("caving", reading.caves),
+                ("boundary", len(reading.kept)),
+                ("held", reading.holds),
+            ):
+                if times:
+                    change += trust[what] * times
             if paid > 0 and levels["grounding"] >= 1 and not reading.flatters:
                 change += self.table["difficulties"][scenario.knobs.difficulty]["openness"]
         return min(100, max(0, state.trust + change))
 
 
-def _term(terms: Terms, name: str, points: int) -> None:
-    terms[name] = terms.get(name, 0) + points
+def _joined(before: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
+    """Return sorted ids with some more; the very same tuple if there is nothing new in them."""
+    both = {*before, *new} if new else before
+    return before if len(both) == len(before) else tuple(sorted(both))
 
 
 def used(state: UserState, reading: Reading) -> tuple[tuple[str, int], ...]:
     """Return the uses of each act after a reply."""
     if not reading.scored or reading.levels["form"] == 0:
         return state.satiation
+    levels = reading.levels
+    acts = [act for act in ACTS if levels[act] > (act == "grounding")]
+    if not acts:
+        return state.satiation
     uses = dict(state.satiation)
-    for act in ACTS:
-        if reading.levels[act] > (act == "grounding"):
-            uses[act] = uses.get(act, 0) + 1
+    for act in acts:
+        uses[act] = uses.get(act, 0) + 1
     return tuple(sorted(uses.items()))
 
 

@@ -211,6 +211,14 @@ class Situation(Frozen):
         """SHA-256 of the canonical JSON."""
         return content_hash(self.model_dump(mode="json"))
 
+    def __eq__(self, other: object) -> bool:
+        """Compare by content, of which the hash is worked out once."""
+        return self is other or (isinstance(other, Situation) and self.content_hash == other.content_hash)
+
+    def __hash__(self) -> int:
+        """Hash consistently with equality."""
+        return hash(self.content_hash)
+
     @model_validator(mode="after")
     def _consistent(self) -> Situation:
         problems = list(_problems(self))

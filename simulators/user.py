@@ -22,7 +22,6 @@ from empathy_gym.simulators.dialogue import (
     Dialogue,
     EmotionChange,
     Fault,
-    Message,
     Outcome,
     PerceptionRequest,
     ScoredBy,
@@ -33,7 +32,7 @@ from empathy_gym.simulators.dialogue import (
 )
 from empathy_gym.simulators.errors import ConfigError, EngineError
 from empathy_gym.simulators.rule import TableRule, initial_state, opening_facts
-from empathy_gym.simulators.scenario import Scenario, content_hash
+from empathy_gym.simulators.scenario import Fact, Scenario, content_hash
 
 logger = logging.getLogger("empathy_gym")
 
@@ -159,36 +158,40 @@ class User:
         requests = [perception_request(d, r) for d, r in zip(dialogues, replies, strict=True)]
         readings = _call("perceiver", self.perceiver.perceive, requests, Appraisal)
         after: list[Dialogue] = list(dialogues)
-        speak: list[tuple[int, SpeakRequest]] = []
+        heard: list[tuple[int, SpeakRequest]] = []
         for i, (dialogue, reply, reading) in enumerate(zip(dialogues, replies, readings, strict=True)):
             if isinstance(reading, Fault):
                 after[i] = with_fault(dialogue, reading)
-                continue
-            heard = self._hear(dialogue, reply, reading)
-            after[i] = heard
-            speak.append((i, _speak_request(dialogue, heard)))
-        lines = _call("speaker", self.speaker.speak, [request for _, request in speak], str)
-        for (i, _), line in zip(speak, lines, strict=True):
+            else:
+                heard.append((i, self._hear(dialogue, reply, reading)))
+        lines = _call("speaker", self.speaker.speak, [request for _, request in heard], str)
+        for (i, request), line in zip(heard, lines, strict=True):
             if isinstance(line, Fault):
                 after[i] = with_fault(dialogues[i], line)
             else:
-                after[i] = _said(after[i], line)
+                after[i] = _said(dialogues[i], request, line)
         return after
 
-    def _hear(self, dialogue: Dialogue, reply: str, appraisal: Appraisal) -> Dialogue:
-        """Apply the rule; the user's next line is still missing."""
-        before = dialogue.state
-        last = dialogue.turn + 1 >= dialogue.max_turns
-        change = self.rule.apply(dialogue.source, before, appraisal, last)
-        harm = appraisal.guard == "policy_harm"
-        return dataclasses.replace(
-            dialogue,
+    def _hear(self, dialogue: Dialogue, reply: str, appraisal: Appraisal) -> SpeakRequest:
+        """Apply the rule, and return what the speaker is told; only the user's next line is still missing."""
+        before, source, turn = dialogue.state, dialogue.source, dialogue.turn + 1
+        last = turn >= dialogue.max_turns
+        change = self.rule.apply(source, before, appraisal, last)
+        state = change.state
+        disclose: tuple[Fact, ...] = ()
+        if state.disclosed != before.disclosed:
+            facts = source.situation.by_id
+            new = [facts[i] for i in state.disclosed if i not in before.disclosed]
+            disclose = tuple(new)  # type: ignore[arg-type]
+        return SpeakRequest(
+            scenario=source,
+            state=state,
+            appraisal=appraisal,
+            change=EmotionChange(state.emotion - before.emotion, change.terms, state),
+            disclose=disclose,
             messages=(*dialogue.messages, {"role": "assistant", "content": reply}),
-            states=(*dialogue.states, change.state),
-            appraisals=(*dialogue.appraisals, appraisal),
-            terms=(*dialogue.terms, change.terms),
-            outcome="failure" if harm else ending(before, change.state, last),
-            safety="policy_harm" if harm else dialogue.safety,
+            outcome="failure" if appraisal.guard == "policy_harm" else ending(before, state, last),
+            seed=derive_seed(dialogue.seed, dialogue.scenario, turn, "speak"),
         )
 
 
@@ -226,25 +229,17 @@ def with_format_failure(dialogue: Dialogue) -> Dialogue:
     return dataclasses.replace(dialogue, states=(*dialogue.states, state), outcome="format")
 
 
-def _speak_request(before: Dialogue, heard: Dialogue) -> SpeakRequest:
-    state = heard.state
-    told = set(before.state.disclosed)
-    facts = heard.source.situation.by_id
-    return SpeakRequest(
-        scenario=heard.source,
-        state=state,
-        appraisal=heard.appraisals[-1],
-        change=EmotionChange(state.emotion - before.emotion, heard.terms[-1], state),
-        disclose=tuple(facts[i] for i in state.disclosed if i not in told),  # type: ignore[misc]
-        messages=heard.messages,
+def _said(before: Dialogue, heard: SpeakRequest, line: str) -> Dialogue:
+    """Return the dialogue after a reply that was heard and the user's line."""
+    return dataclasses.replace(
+        before,
+        messages=(*heard.messages, {"role": "user", "content": line}),
+        states=(*before.states, heard.state),
+        appraisals=(*before.appraisals, heard.appraisal),
+        terms=(*before.terms, heard.change.terms),
         outcome=heard.outcome,
-        seed=derive_seed(heard.seed, heard.scenario, heard.turn, "speak"),
+        safety="policy_harm" if heard.appraisal.guard == "policy_harm" else before.safety,
     )
-
-
-def _said(heard: Dialogue, line: str) -> Dialogue:
-    message: Message = {"role": "user", "content": line}
-    return dataclasses.replace(heard, messages=(*heard.messages, message))
 
 
 def _stated(scenario: Scenario, told: set[str], *, opening: bool = False) -> list[str]:

@@ -106,6 +106,7 @@ def normalise(text: str) -> str:
 
 _TOKEN: Final = re.compile(r"[a-z]+(?:'[a-z]+)*|\d+(?:[.,:]\d+)*|[\u4e00-\u9fff]|[,;:()]|(?<= )-+(?= )")
 _BREAKS: Final = frozenset(",;:()-")
+_REMEMBERED: Final = 65536
 
 
 class Words:
@@ -137,7 +138,6 @@ def words_data() -> Words:
     return Words()
 
 
-@functools.lru_cache(maxsize=65536)
 def expand(token: str) -> tuple[str, ...]:
     """Return the words of a token: ``don't`` is ``do not``, ``Ruth's`` ``ruth s``, ``4,500`` ``4500``."""
     data = words_data()
@@ -156,19 +156,32 @@ def expand(token: str) -> tuple[str, ...]:
     return (head, data.suffixes.get(tail, tail))
 
 
+class _Expanded(dict[str, tuple[str, ...]]):
+    """Tokens as they were expanded before; a mark at which a clause begins has no words. Quicker than a call."""
+
+    def __missing__(self, token: str) -> tuple[str, ...]:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[token] = words = () if token[0] in _BREAKS else expand(token)
+        return words
+
+
+_expanded: Final = _Expanded()
+
+
 def tokenise(text: str) -> tuple[list[str], list[int]]:
     """Return the words of a normalised text, and the positions at which a clause begins."""
     tokens = _TOKEN.findall(text)
     if _BREAKS.isdisjoint(tokens) and " -" not in text:
-        return [word for token in tokens for word in expand(token)], [0]
+        return [word for token in tokens for word in _expanded[token]], [0]
     words: list[str] = []
     breaks = [0]
     for token in tokens:
-        if token[0] in _BREAKS:
-            if breaks[-1] != len(words):
-                breaks.append(len(words))
-        else:
-            words.extend(expand(token))
+        expanded = _expanded[token]
+        if expanded:
+            words += expanded
+        elif breaks[-1] != len(words):
+            breaks.append(len(words))
     return words, breaks
 
 

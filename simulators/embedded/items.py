@@ -147,6 +147,7 @@ class Index:
         self.near: dict[str, str] = {}
         self.groups: dict[tuple[str, tuple[int, ...]], Group] = {}
         self.views: dict[Key, View] = {}
+        self.met: dict[tuple[int, ...], tuple[Groups, View]] = {}
         self._bits = 0
 
     def add(self, kind: str, item: Item) -> Entry:
@@ -212,7 +213,7 @@ class Index:
             mask: The cues that may be known.
         """
         found: list[Token] = []
-        stems, within, known = sentence.stems, sentence.distinct, self.postings
+        stems, known = sentence.stems, self.postings
         for at, one in enumerate(stems):
             if one not in known:
                 continue
@@ -222,7 +223,7 @@ class Index:
             rare, strong, weak = posting.rare, posting.strong, posting.weak
             for phrase in posting.phrases:
                 # Few phrases have even the next of their words in the sentence.
-                if phrase.next in within and phrase.mask & mask & ~rare and _stands(phrase, stems, at):
+                if phrase.next in stems and phrase.mask & mask & ~rare and _stands(phrase, stems, at):
                     if phrase.weight == 3:
                         rare |= phrase.mask
                         strong |= phrase.mask
@@ -308,6 +309,7 @@ class View:
 
 Key = tuple[tuple[int, ...], ...]
 Group = tuple[Entry, ...]
+Groups = tuple[tuple[Item, ...], ...]
 
 
 class Indices:
@@ -324,13 +326,23 @@ class Indices:
         else:
             self._indices.move_to_end(request.situation)
         groups = _groups(request)
-        # Items are told apart by identity, which is safe as long as the view keeps them alive.
+        # Groups and items are told apart by identity, which is safe as long as what is remembered keeps them alive.
+        key = tuple(map(id, groups))
+        met = index.met.get(key)
+        if met is None:
+            if len(index.met) >= CACHED_VIEWS:
+                index.met.clear()
+            met = groups, self._view(request.situation, index, groups)
+            index.met[key] = met
+        return met[1]
+
+    def _view(self, situation: str, index: Index, groups: Groups) -> View:
         key = tuple([tuple(map(id, items)) for items in groups])
         view = index.views.get(key)
         if view is None:
             entries = _entries(index, groups)
             if entries is None:  # Another situation under the same key: only a hand-made request can do that.
-                index = self._new(request.situation)
+                index = self._new(situation)
                 entries = _entries(index, groups) or {}
             view = _view(index, entries)
             if len(index.views) >= CACHED_VIEWS:
@@ -347,7 +359,7 @@ class Indices:
         return index
 
 
-def _groups(request: PerceptionRequest) -> tuple[tuple[Item, ...], ...]:
+def _groups(request: PerceptionRequest) -> Groups:
     """Return the items of a request, kind by kind in the order of `KINDS`."""
     return (
         request.topics, request.facts, request.feelings, request.attempts, request.constraints,

@@ -77,16 +77,16 @@ class WordOrder:
         self._never = {(first, after) for first, text in order["never"].items() for after in text.split()}
         self._fine = {(first, after) for first, text in order["fine"].items() for after in text.split()}
         self.words = frozenset([*words_data().function, *self._class, "$"])
-        self._weights: dict[tuple[str, str], int] = {("^", "$"): 0}
+        self.weights: dict[tuple[str, str], int] = {("^", "$"): 0}
 
     def weight(self, first: str, after: str) -> int:
         """Return how odd a pair is: 0, 1 or 2."""
-        known = self._weights.get((first, after))
+        known = self.weights.get((first, after))
         if known is None:
             classes = self._class.get(first, first), self._class.get(after, after)
             fine = (first, after) in self._seen or classes in self._fine
             known = 0 if fine else 2 if classes in self._never else 1
-            self._weights[first, after] = known
+            self.weights[first, after] = known
         return known
 
 

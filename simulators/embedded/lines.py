@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from array import array
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,12 +27,13 @@ class Said:
     Attributes:
         end: Its last words.
         folded: Its word trigrams, with the pronouns of both sides made one.
-        stems: Stems of its words.
+        stems: Stems of its words. Keys of a dict, which as opposed to a set of strings is nothing for the garbage
+            collector to visit; there are thousands.
     """
 
     end: tuple[str, ...]
     folded: tuple[str, ...]
-    stems: frozenset[str]
+    stems: Mapping[str, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Line:
 def _said(text: str) -> Said:
     sentences = sentences_of(text)
     words = tuple([word for sentence in sentences[-GOODBYE:] for word in sentence.words])[-GOODBYE:]
-    stems = frozenset([one for sentence in sentences for one in sentence.stems])
+    stems = dict.fromkeys([one for sentence in sentences for one in sentence.stems])
     return Said(words, _trigrams(sentences), stems)
 
 

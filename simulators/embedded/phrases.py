@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 Span = tuple[int, int]
 Hits = dict[str, tuple[Span, ...]]
@@ -42,6 +42,20 @@ class _Places:
         self.free.append(())
         return len(self.word) - 1
 
+    def table(self) -> _Table:
+        """Return the places as they are once all patterns are added."""
+        return _Table(tuple(self.word), bytes(self.any), tuple(self.to), tuple(self.free), self.ends)
+
+
+class _Table(NamedTuple):
+    """The places in all patterns. Tuples of plain values, unlike lists, are nothing for the collector to visit."""
+
+    word: tuple[str | None, ...]
+    any: bytes
+    to: tuple[int, ...]
+    free: tuple[tuple[int, ...], ...]
+    ends: dict[int, str]
+
     def matters(self, place: int) -> bool:
         """Whether more than edges by nothing leads on from a place."""
         return bool(self.any[place]) or self.word[place] is not None or place in self.ends
@@ -54,7 +68,7 @@ class _State:
     places: tuple[int, ...]
     ends: tuple[str, ...]
     next: dict[str, _State | None] = field(default_factory=dict)
-    by_word: dict[str, list[int]] | None = None
+    by_word: dict[str, tuple[int, ...]] | None = None
 
 
 class Phrases:
@@ -79,6 +93,8 @@ class Phrases:
             for category, patterns in file.items():
                 if category != "classes":
                     self._add(category, patterns, *places)
+        self._table = self._places.table()
+        del self._places
         self._anywhere, self._starting = (self._state([place]) for place in places)
 
     # -- building ---------------------------------------------------------------------------------
@@ -161,11 +177,11 @@ class Phrases:
         if reached is None:
             seen, waiting = {place}, [place]
             while waiting:
-                for free in self._places.free[waiting.pop()]:
+                for free in self._table.free[waiting.pop()]:
                     if free not in seen:
                         seen.add(free)
                         waiting.append(free)
-            reached = self._reached[place] = tuple(p for p in sorted(seen) if self._places.matters(p))
+            reached = self._reached[place] = tuple(p for p in sorted(seen) if self._table.matters(p))
         return reached
 
     def _state(self, places: Sequence[int]) -> _State:
@@ -176,7 +192,7 @@ class Phrases:
             key = tuple(sorted({reached for place in places for reached in self._reach(place)}))
         state = self._states.get(key)
         if state is None:
-            known = self._places.ends
+            known = self._table.ends
             ends = sorted({known[place] for place in key if place in known})
             state = self._states[key] = _State(key, tuple(ends))
         return state
@@ -185,25 +201,26 @@ class Phrases:
         """Return where a word leads, and remember it."""
         if word in state.next:
             return state.next[word]
-        places = self._places
-        words, to = places.word, places.to
+        table = self._table
+        words, to = table.word, table.to
         if len(state.places) > MANY:
             after = list(self._by_word(state).get(word, ()))
         else:
             after = [to[place] for place in state.places if words[place] == word]
         if word != END:
-            after += [to[place] for place in state.places if places.any[place]]
+            after += [to[place] for place in state.places if table.any[place]]
         found = state.next[word] = self._state(after) if after else None
         return found
 
-    def _by_word(self, state: _State) -> dict[str, list[int]]:
+    def _by_word(self, state: _State) -> dict[str, tuple[int, ...]]:
         """Return where each word leads from a state of many places."""
         if state.by_word is None:
-            state.by_word = {}
+            by_word: dict[str, list[int]] = {}
             for place in state.places:
-                word = self._places.word[place]
+                word = self._table.word[place]
                 if word is not None:
-                    state.by_word.setdefault(word, []).append(self._places.to[place])
+                    by_word.setdefault(word, []).append(self._table.to[place])
+            state.by_word = {word: tuple(places) for word, places in by_word.items()}
         return state.by_word
 
     def find(self, words: Sequence[str], begins: Iterable[int]) -> Hits:
@@ -221,19 +238,25 @@ class Phrases:
         for at in range(len(words)):
             word, following = read[at], read[at + 1]
             state = first[word] if word in first else self._step(self._anywhere, word)
+            if state is None:
+                continue
+            for category in state.ends:
+                hits.setdefault(category, []).append((at, at + 1))
             # Most words that begin a phrase do not go on with it: those are passed over without a call.
-            if state is not None and (state.ends or state.next.get(following, state) is not None):
-                self._follow(state, read, at, hits)
+            after = state.next[following] if following in state.next else self._step(state, following)
+            if after is not None:
+                self._follow(after, read, at, at + 2, hits)
         for at in begins:
             if at < len(words):
                 begun = self._step(self._starting, read[at])
                 if begun is not None:
-                    self._follow(begun, read, at, hits)
+                    self._follow(begun, read, at, at + 1, hits)
         return {category: tuple(spans) for category, spans in hits.items()}
 
-    def _follow(self, state: _State, words: Sequence[str], start: int, hits: dict[str, list[Span]]) -> None:
-        """Add what ends on the way from the first word of a phrase, already read, as far as it leads."""
-        at = start + 1
+    def _follow(
+        self, state: _State, words: Sequence[str], start: int, at: int, hits: dict[str, list[Span]]
+    ) -> None:
+        """Add what ends on the way from the first words of a phrase, already read, as far as it leads."""
         while True:
             for category in state.ends:
                 hits.setdefault(category, []).append((start, at))

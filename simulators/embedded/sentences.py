@@ -30,9 +30,8 @@ _PLAIN_END: Final = re.compile(r"[.!?][\"')\]*]*\s+")
 """The same where there is but plain text on one line, which is most of the time."""
 _QUESTION: Final = re.compile(r"\?[\"'\u201d\u2019)\]!?.*\s]*\Z")
 _CAPITAL: Final = re.compile(r"[A-Z][a-z]+")
-_NAME: Final = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}(?![a-z])")
+_NAME: Final = re.compile(r"[A-Z](?<=[a-z,;] [A-Z])[a-z]{2,}")
 """A capital in the middle of a sentence."""
-_CONTENT: Final = re.compile(r"\*+")
 
 Value = TypeVar("Value")
 
@@ -49,7 +48,9 @@ class lazy(Generic[Value]):
 
     def __get__(self, instance: Any, owner: type) -> Value:
         """Return the value, and put it where the attribute is looked up first from now on."""
-        value = instance.__dict__[self._name] = self._function(instance)
+        value = self._function(instance)
+        # Not by way of `__dict__`, which would make a dict of its own for every instance.
+        setattr(instance, self._name, value)
         return value
 
 
@@ -117,12 +118,14 @@ class Sentence:
         A pair that grammar forbids counts two, one that has not been seen and that no rule allows counts one.
         """
         order, breaks = word_order(), self.breaks[1:]
+        ordered, weights = order.words, order.weights
         odd = forbidden = 0
         before = "^"
         for at, word in enumerate((*self.words, "$") if self.last else self.words):
-            here = word if word in order.words else ""
+            here = word if word in ordered else ""
             if before and here and at not in breaks:
-                weight = order.weight(before, here)
+                pair = before, here
+                weight = weights[pair] if pair in weights else order.weight(before, here)
                 odd += weight
                 forbidden += weight == 2
             before = here
@@ -139,11 +142,6 @@ class Sentence:
         return tuple(found)
 
     @lazy
-    def distinct(self) -> frozenset[str]:
-        """Distinct stems."""
-        return frozenset(self.stems)
-
-    @lazy
     def folded(self) -> tuple[str, ...]:
         """Words with the pronouns of both sides made one, so that a swapped copy is a copy."""
         fold = words_data().fold
@@ -154,7 +152,9 @@ class Sentence:
         """Function words and the mark at the end, one character each; content is one asterisk a run."""
         code = skeleton_codes()
         masked = "".join([code.get(word, "*") for word in self.words])
-        return _CONTENT.sub("*", masked) + ("?" if self.question else ".")
+        while "**" in masked:
+            masked = masked.replace("**", "*")
+        return masked + ("?" if self.question else ".")
 
     def reworded(self, words: Sequence[str]) -> Sentence:
         """Return the sentence with other words in the same places."""
@@ -168,6 +168,13 @@ class Sentence:
                 return True
         return False
 
+
+# CPython lays out what instances of a class hold by the first few: attributes that come up later give each instance
+# a dict of its own, slower to read and one more thing to collect. So the first instance has them all.
+_first: Final = Sentence("", (), ())
+for _name, _value in vars(Sentence).items():
+    if isinstance(_value, lazy):
+        setattr(_first, _name, None)
 
 _SUGGESTS: Final = frozenset({"advice_hard", "advice_soft", "direct", "imperative"})
 
@@ -198,11 +205,17 @@ def sentences_of(text: str) -> tuple[Sentence, ...]:
     found: list[Sentence] = []
     total = 0
     for raw in _split(text[:MAX_CHARACTERS]):
-        for sentence in _parsed(raw) if raw else ():
-            total += len(sentence.words)
+        if not raw:
+            continue
+        whole = _parsed(raw)
+        words = len(whole.words)
+        total += words
+        if words > MAX_SENTENCE or total > MAX_WORDS:
+            found += _cut(whole, MAX_WORDS - total + words)
             if total > MAX_WORDS:
-                return tuple(found)
-            found.append(sentence)
+                break
+        elif words:
+            found.append(whole)
     return tuple(found)
 
 
@@ -218,18 +231,23 @@ def _split(text: str) -> list[str]:
 
 
 @functools.lru_cache(maxsize=2048)
-def _parsed(raw: str) -> tuple[Sentence, ...]:
-    """Return a sentence, cut where it is too long."""
+def _parsed(raw: str) -> Sentence:
+    """Return a sentence, however long it is."""
     words, breaks = tokenise(normalise(raw))
+    if breaks[-1] == len(words):
+        breaks.pop()
     question = "?" in raw and _QUESTION.search(raw) is not None
-    if 0 < len(words) <= MAX_SENTENCE:
-        if breaks[-1] == len(words):
-            breaks.pop()
-        return (Sentence(raw, tuple(words), tuple(breaks), question),)
-    parts = []
+    return Sentence(raw, tuple(words), tuple(breaks), question)
+
+
+def _cut(sentence: Sentence, most: int) -> list[Sentence]:
+    """Return the parts of a sentence that is too long, as many as have no more than some words together."""
+    words, parts = sentence.words, []
     for start in range(0, len(words), MAX_SENTENCE):
         part = tuple(words[start : start + MAX_SENTENCE])
-        begins = (0, *(b - start for b in breaks if 0 < b - start < len(part)))
+        if start + len(part) > most:
+            break
+        begins = (0, *(b - start for b in sentence.breaks if 0 < b - start < len(part)))
         last = start + MAX_SENTENCE >= len(words)
-        parts.append(Sentence(raw, part, begins, question and last, last))
-    return tuple(parts)
+        parts.append(Sentence(sentence.raw, part, begins, sentence.question and last, last))
+    return parts

@@ -34,13 +34,13 @@ class AuthoredSpeaker:
 
 
 def _line(request: SpeakRequest) -> str:
-    said = "\n".join(m["content"] for m in request.messages if m["role"] == "user")
+    said = "\n".join([m["content"] for m in request.messages if m["role"] == "user"])
     parts: list[str] = []
     for part in _parts(request, said):
         if part and part not in said and part not in parts:
             parts.append(part)
     line = " ".join(parts)
-    if line and not any(line == m["content"] for m in request.messages):
+    if line and line not in [m["content"] for m in request.messages]:
         return line
     return _something_else(request, said, line)
 
@@ -49,11 +49,11 @@ def _parts(request: SpeakRequest, said: str) -> Iterator[str]:
     """Yield the pieces of the line in the order spoken; pieces that were said before are dropped by the caller."""
     key = reaction_of(request)
     yield _reaction(request, key, said)
-    claims = {claim.id: claim for claim in request.scenario.situation.claims}
     beats = [beat.partition(":") for beat in request.state.beats]
     for kind, _, what in beats:
-        if kind in ("debt", "ask", "push") and what in claims:
-            yield _unsaid(request, _claim_lines(claims[what], kind), said, kind)
+        claim = request.scenario.situation.by_id.get(what)
+        if kind in ("debt", "ask", "push") and isinstance(claim, Claim):
+            yield _unsaid(request, _claim_lines(claim, kind), said, kind)
     if request.outcome is not None or request.state.leaving is not None:
         return
     kinds = {kind for kind, _, _ in beats}

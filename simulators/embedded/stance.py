@@ -126,7 +126,7 @@ def _blanket(reply: Reply) -> bool:
 
 def _read(reply: Reply, entry: Entry, claim: Claim) -> _Signs:
     shape = _shape(claim.kind, claim.text, claim.fair_readings)
-    shared = [sentence.distinct & shape.wording for sentence in reply.sentences]
+    shared = [shape.wording.intersection(sentence.stems) for sentence in reply.sentences]
     signs = _Signs(about=reply.mentioned.get(claim.id), reason=_reason(reply, claim, shape, shared))
     echoed = frozenset().union(*shared)
     signs.echoes = len(echoed & shape.readings) >= 3 or len(echoed) >= 5
