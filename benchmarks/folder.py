@@ -46,12 +46,12 @@ class BenchFolder:
             self.path / name for name in (EPISODES, SUMMARY, MANIFEST)
         )
 
-    def open(self, manifest: Mapping[str, Any], *, overwrite: bool = False) -> bool:
+    def open(self, manifest: Mapping[str, Any], *, overwrite: bool | None = False) -> bool:
         """Make the folder this run's.
 
         Args:
             manifest: What the run is.
-            overwrite: Whether to throw away what another run has left.
+            overwrite: Whether to throw away what is there; None: only what another run has left.
 
         Returns:
             Whether a run is continued.
@@ -61,7 +61,7 @@ class BenchFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if overwrite:
+            if overwrite or (overwrite is None and not self._is_of(manifest)):
                 for file in (self.summary, self.episodes, self.manifest):
                     file.unlink(missing_ok=True)
             if self.manifest.exists():
@@ -76,6 +76,13 @@ class BenchFolder:
         except OSError as error:
             raise ConfigError(f"{self.path} cannot be used as --out: {error.strerror or error}.") from None
         return False
+
+    def _is_of(self, manifest: Mapping[str, Any]) -> bool:
+        try:
+            self._check(manifest)
+        except (ConfigError, RecordError):
+            return False
+        return True
 
     def _check(self, manifest: Mapping[str, Any]) -> None:
         found = self.read_manifest()

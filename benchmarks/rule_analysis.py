@@ -61,7 +61,12 @@ class Analysis:
 def abstract_scenario(need: str, difficulty: str, claim: bool = True, trust: int = 45) -> Scenario:
     """Return a user with many items of each kind and, if the need turns on one, a half-true claim."""
     facts = [
-        {"id": f"f{i}", "layer": 1 if i < 6 else 2 if i < 12 else 3, "topics": [f"t{i % 6}"], "text": f"Fact {i}."}
+        {
+            "id": f"f{i}",
+            "layer": 1 if i < 6 else 2 if i < 12 else 3,
+            "topics": [f"t{i % 6}"],
+            "text": f"Fact {i}.",
+        }
         for i in range(18)
     ]
 
@@ -89,7 +94,13 @@ def abstract_scenario(need: str, difficulty: str, claim: bool = True, trust: int
     scenario = Scenario.model_validate(
         {
             "topic": "abstract",
-            "persona": {"name": "A", "age": 40, "occupation": "none", "temperament": "none", "style": "plain"},
+            "persona": {
+                "name": "A",
+                "age": 40,
+                "occupation": "none",
+                "temperament": "none",
+                "style": "plain",
+            },
             "situation": situation,
             "goal": "None.",
             "need": need,

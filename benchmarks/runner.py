@@ -74,13 +74,13 @@ class Bench:
 
     def __init__(self, config: BenchConfig) -> None:
         self.env_id = environment_id(config.env)
+        self.config = config
+        self.setting = ChatSetting.make(config.kwargs())
         if not config.policies:
             raise ConfigError("No policy; name at least one with --policy, e.g. --policy scripted:listener.")
         for policy in config.policies:
             if config.policies.count(policy) > 1:
                 raise ConfigError(f"The policy {policy!r} is named twice; its episodes would be the same.")
-        self.config = config
-        self.setting = ChatSetting.make(config.kwargs())
         self.policies = {spec: load_policy(spec) for spec in config.policies}
         limit = None if config.limit is None else integer("limit", config.limit, 1)
         self.scenarios = self.setting.scenarios[:limit]
@@ -134,7 +134,7 @@ class Bench:
         out: str | os.PathLike[str],
         *,
         batch_size: int = BATCH_SIZE,
-        overwrite: bool = False,
+        overwrite: bool | None = False,
         notice: Callable[[str], None] = lambda text: None,
         progress: Callable[[str, int, int], None] = lambda policy, done, total: None,
     ) -> list[Row]:
@@ -143,7 +143,7 @@ class Bench:
         Args:
             out: The folder.
             batch_size: Conversations at a time; results do not depend on it.
-            overwrite: Whether to throw away what another run has left there.
+            overwrite: Whether to throw away what is there; None: only what another run has left.
             notice: Told in words about a continued run and a dropped line.
             progress: Told the policy, and how many episodes of all are done.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 BLIND: Final[tuple[str, ...]] = (
     "scripted:empty", "scripted:echo", "scripted:parrot", "scripted:flattery", "scripted:agreement",
@@ -37,6 +37,11 @@ class Suite:
     repeats: int
     seed: int
     out: str
+
+    def config(self) -> dict[str, Any]:
+        """Return the fields of the run's `runner.BenchConfig`."""
+        names = ("env", "policies", "scenarios", "repeats", "seed")
+        return {name: getattr(self, name) for name in names}
 
 
 DEMO: Final = Suite("EmpathyChat-v0", (*REFERENCES, *BLIND), "test", 1, 0, "runs/demo")

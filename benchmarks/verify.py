@@ -1,326 +1,89 @@
-"""Checking records: do the numbers follow from the levels, and the levels from the words?
-
-Each episode is played again by the same `User` that plays live ones, with its parts replaced: the perceiver gives
-the recorded readings, the speaker the recorded lines, and the rule is the packaged table with the recorded hash.
-Every number that comes out is compared with the one on record. `perceive=True` then reads every reply afresh, as
-the embedded user does, and compares levels and lines.
-"""
+"""Verifying a file of records, or a bench folder with its summary; `verifier` says what is checked."""
 
 from __future__ import annotations
 
-import functools
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from empathy_gym.benchmarks.folder import EPISODES, BenchFolder
+from empathy_gym.benchmarks.folder import BenchFolder
 from empathy_gym.benchmarks.summary import Row, Score, rows_of
-from empathy_gym.envs.think import parse
-from empathy_gym.rewards.registry import Reward, evaluate, floor_of, make_reward
-from empathy_gym.simulators.appraisal import Appraisal
-from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, Fault, PerceptionRequest, SpeakRequest
-from empathy_gym.simulators.errors import EmpathyGymError, RecordError
-from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
-from empathy_gym.simulators.records import AppraisalRecord, EpisodeRecord, TurnRecord, read_records
-from empathy_gym.simulators.rule import TableRule, rule_by_hash
+from empathy_gym.benchmarks.verifier import TOLERANCE, Mismatch, Report, Verifier
+from empathy_gym.simulators.errors import ConfigError, RecordError
+from empathy_gym.simulators.records import read_records
 from empathy_gym.simulators.scenario import Scenario
-from empathy_gym.simulators.user import User, with_format_failure
-
-VERIFIED_REWARDS: Final = ("delta", "final")
-"""Rewards that follow from the emotion; others are not recomputed."""
-TOLERANCE: Final = 1e-9
-_CHUNK: Final = 64
-"""Episodes whose replies are read afresh at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """A value that does not follow.
-
-    Attributes:
-        where: File and line.
-        episode: Policy, scenario and repeat.
-        turn: Number of the reply from 1; 0 for the start, None for the episode as a whole.
-        field: Which value.
-        recorded: What the record says.
-        recomputed: What follows from the rest of the record.
-    """
-
-    where: str
-    episode: str
-    turn: int | None
-    field: str
-    recorded: Any
-    recomputed: Any
-
-    def __str__(self) -> str:
-        """Return it as one line."""
-        turn = "" if self.turn is None else f", turn {self.turn}"
-        return (
-            f"{self.where}: {self.episode}{turn}, {self.field}: recorded {_brief(self.recorded)}, "
-            f"recomputed {_brief(self.recomputed)}"
-        )
-
-
-def _brief(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
-
-
-@dataclass(slots=True)
-class Report:
-    """What a verification found. Counts are of what was compared; `ok` says whether everything held.
-
-    Attributes:
-        lines: Records and damaged lines in the file.
-        episodes: Episodes verified against the rule.
-        matched: Those of them in which everything matched.
-        turns: Replies of verified episodes.
-        numbers: Values compared: changes, terms, emotions, trust, rewards, endings.
-        wrong: Values that did not match.
-        unscored: Episodes not scored by a packaged rule, by who scored them; they are not verified.
-        rewards_skipped: Episodes whose reward is not one that can be recomputed.
-        readings: Values compared with a fresh reading: levels, kinds, items, evidence, lines.
-        misread: Those that did not match.
-        readings_skipped: Episodes that were not read afresh, by reason.
-        damaged: Lines that cannot be read, and episodes that cannot be checked.
-        mismatches: The first of the mismatches of each episode.
-        notes: What else there is to say.
-    """
-
-    lines: int = 0
-    episodes: int = 0
-    matched: int = 0
-    turns: int = 0
-    numbers: int = 0
-    wrong: int = 0
-    unscored: dict[str, int] = field(default_factory=dict)
-    rewards_skipped: int = 0
-    readings: int = 0
-    misread: int = 0
-    readings_skipped: dict[str, int] = field(default_factory=dict)
-    damaged: list[str] = field(default_factory=list)
-    mismatches: list[Mismatch] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether something was verified and all of it held."""
-        return self.episodes > 0 and not (self.damaged or self.mismatches or self.wrong or self.misread)
-
-
-class _Played:
-    """A perceiver and a speaker that give what is on record."""
-
-    def __init__(self) -> None:
-        self.reading: Appraisal | Fault = Appraisal()
-        self.line = ""
-
-    def perceive(self, items: Sequence[PerceptionRequest]) -> list[Appraisal | Fault]:
-        return [self.reading]
-
-    def speak(self, items: Sequence[SpeakRequest]) -> list[str]:
-        return [self.line for _ in items]
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """A reply that can be read afresh."""
-
-    where: str
-    episode: str
-    turn: int
-    before: Dialogue
-    record: TurnRecord
-
-
-class Verifier:
-    """Checks records one after another, and counts.
+def verify(
+    path: str | os.PathLike[str], *, scenarios: Iterable[Scenario] = (), perceive: bool = False
+) -> Report:
+    """Check a file of records, or a bench folder and its summary.
 
     Args:
+        path: A JSON Lines file, or a folder with one.
         scenarios: Scenarios beside the bundled ones.
         perceive: Whether to read the replies afresh.
+
+    Raises:
+        ConfigError: If there is no such file.
+        RecordError: If it cannot be read at all.
     """
-
-    def __init__(self, scenarios: Iterable[Scenario] = (), *, perceive: bool = False) -> None:
-        self.report = Report()
-        self.perceive = perceive
-        self._extra = {scenario.id: scenario for scenario in scenarios}
-        self._said: list[_Said] = []
-
-    def check(self, record: EpisodeRecord, where: str) -> None:
-        """Check one record against the rule."""
-        if record.scored_by != "rule":
-            _count(self.report.unscored, record.scored_by)
-            return
-        episode = f"episode {record.policy or '-'} / {record.scenario} / {record.seeds.repeat}"
-        try:
-            found = list(self._compare(record, where, episode))
-        except EmpathyGymError as error:
-            self.report.damaged.append(f"{where}: {episode}: cannot be verified. {error}")
-            return
-        self.report.episodes += 1
-        self.report.turns += len(record.turns)
-        wrong = [mismatch for mismatch in found if mismatch is not None]
-        self.report.numbers += len(found)
-        self.report.wrong += len(wrong)
-        self.report.matched += not wrong
-        self.report.mismatches += wrong[:1]
-
-    def finish(self) -> Report:
-        """Read what is left to be read afresh, and return the report."""
-        self._read_afresh()
-        return self.report
-
-    # -- against the rule ------------------------------------------------------------------------------
-
-    def _compare(self, record: EpisodeRecord, where: str, episode: str) -> Iterator[Mismatch | None]:
-        """Play a record again, and yield None for every value that matches."""
-
-        def same(turn: int | None, name: str, recorded: Any, recomputed: Any) -> Mismatch | None:
-            equal = recorded == recomputed
-            if isinstance(recorded, float) and isinstance(recomputed, float):
-                equal = math.isclose(recorded, recomputed, rel_tol=0.0, abs_tol=TOLERANCE)
-            return None if equal else Mismatch(where, episode, turn, name, recorded, recomputed)
-
-        played = _Played()
-        user = User(played, _rule(record.rule_hash), played)
-        scenario = self._scenario(record.scenario)
-        dialogue = user.begin(
-            [
-                BeginRequest(
-                    scenario, record.seeds.dialogue, record.difficulty, record.max_turns, record.initial.emotion
-                )
-            ]
-        )[0]
-        yield same(0, "trust", record.initial.trust, dialogue.state.trust)
-        yield same(0, "opening", record.opening, dialogue.last_line)
-        reward = make_reward(record.reward) if record.reward in VERIFIED_REWARDS else None
-        self.report.rewards_skipped += reward is None
-        for number, turn in enumerate(record.turns, 1):
-            if dialogue.ended:
-                yield Mismatch(where, episode, number, "outcome", None, dialogue.outcome)
-                break
-            before = dialogue
-            dialogue = _again(user, played, before, turn)
-            if turn.heard is not None and turn.appraisal is not None:
-                self._said.append(_Said(where, episode, number, before, turn))
-            for name, recorded, recomputed in _values(record, turn, before, dialogue, reward):
-                yield same(number, name, recorded, recomputed)
-        yield same(None, "outcome", record.outcome, dialogue.outcome)
-        yield same(None, "final_emotion", record.final_emotion, dialogue.emotion)
-        yield same(None, "safety", record.safety, dialogue.safety)
-        yield same(None, "sim_fault", record.sim_fault, dialogue.sim_fault)
-        self._queue(record)
-
-    def _scenario(self, id_: str) -> Scenario:
-        found = self._extra.get(id_) or _bundled().get(id_)
-        if found is None:
-            raise RecordError(f"No scenario {id_!r}; give the file it is from with --scenarios.")
-        return found
-
-    # -- against the words -----------------------------------------------------------------------------
-
-    def _queue(self, record: EpisodeRecord) -> None:
-        """Keep the replies of a record to be read afresh, where that can be done."""
-        kinds = dict(part.partition("=")[::2] for part in record.fingerprint.split(";"))
-        if not self.perceive:
-            self._said.clear()
-        elif not kinds.get("perceiver", "").startswith("embedded"):
-            _count(self.report.readings_skipped, f"read by {kinds.get('perceiver', 'an unknown perceiver')}")
-            self._said.clear()
-        elif len(self._said) >= _CHUNK:
-            self._read_afresh()
-
-    def _read_afresh(self) -> None:
-        said, self._said = self._said, []
-        if not said:
-            return
-        user = _embedded()
-        # The recorded emotion decides how the user speaks: the rule is applied to the fresh reading, which
-        # is the recorded one wherever it matches.
-        heard = [item.record.heard or "" for item in said]
-        for item, after in zip(said, user.respond([s.before for s in said], heard), strict=True):
-            wrong = [pair for pair in self._readings(item, after) if pair is not None]
-            self.report.misread += len(wrong)
-            if wrong and not any(m.where == item.where for m in self.report.mismatches):
-                self.report.mismatches.append(wrong[0])
-
-    def _readings(self, item: _Said, after: Dialogue) -> Iterator[Mismatch | None]:
-        recorded = item.record.appraisal
-        fresh = AppraisalRecord.of(after.appraisals[-1])
-        assert recorded is not None  # only such replies are kept
-        pairs = [(name, recorded.levels[name], fresh.levels[name]) for name in fresh.levels]
-        for name in ("insight_kind", "touched", "guard", "evidence"):
-            pairs.append((name, getattr(recorded, name), getattr(fresh, name)))
-        if recorded == fresh:
-            pairs.append(("line", item.record.line, after.last_line))
-        for name, old, new in pairs:
-            self.report.readings += 1
-            yield None if old == new else Mismatch(item.where, item.episode, item.turn, name, old, new)
+    given = Path(path)
+    folder = BenchFolder(given) if given.is_dir() else None
+    file = folder.episodes if folder else given
+    if not file.is_file():
+        raise ConfigError(f"There is no file {str(file)!r} to verify.")
+    verifier = Verifier(scenarios, perceive=perceive)
+    report, scores = verifier.report, []
+    for number, record in read_records(file):
+        report.lines += 1
+        if isinstance(record, RecordError):
+            report.damaged.append(str(record))
+            continue
+        verifier.check(record, f"{file}:{number}")
+        scores.append(Score.of(record))
+    verifier.finish()
+    if not report.lines:
+        report.notes.append(f"{file} is empty: there is nothing to verify.")
+    elif not report.episodes and not report.damaged:
+        report.notes.append(
+            f"{file} holds no episode that was scored by a packaged rule: nothing was verified."
+        )
+    if folder and scores:
+        _check_summary(folder, rows_of(scores), report)
+    return report
 
 
-def _again(user: User, played: _Played, before: Dialogue, turn: TurnRecord) -> Dialogue:
-    """Return the dialogue after a recorded reply."""
-    if turn.faults:
-        played.reading = Fault(turn.faults[0].kind, turn.faults[0].cause)
-    elif turn.appraisal is None:
-        return with_format_failure(before)
-    else:
-        played.reading, played.line = turn.appraisal.appraisal(), turn.line or ""
-    return user.respond([before], [turn.heard or ""])[0]
+def _check_summary(folder: BenchFolder, rows: Sequence[Row], report: Report) -> None:
+    """Compare the summary with the rows that follow from the episodes."""
+    try:
+        expected = folder.read_manifest().get("episodes")
+        written = {str(row.get("policy")): row for row in folder.read_summary() if isinstance(row, dict)}
+    except RecordError as error:
+        report.damaged.append(str(error))
+        return
+    where, found = str(folder.summary), sum(row.episodes for row in rows)
+    if expected != found:
+        report.mismatches.append(Mismatch(str(folder.manifest), "the run", None, "episodes", expected, found))
+    for row in rows:
+        old = written.pop(row.policy, {})
+        wrong = []
+        for name, value in row.to_json().items():
+            report.numbers += 1
+            if not _close(old.get(name), value):
+                wrong.append(Mismatch(where, f"policy {row.policy}", None, name, old.get(name), value))
+        report.wrong += len(wrong)
+        report.mismatches += wrong[:1]
+    for policy in written:
+        report.mismatches.append(Mismatch(where, f"policy {policy}", None, "episodes", "a row", "no episode"))
 
 
-def _values(
-    record: EpisodeRecord, turn: TurnRecord, before: Dialogue, after: Dialogue, reward: Reward | None
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (name, recorded, recomputed) of every value of a turn."""
-    terms = after.terms[-1] if len(after.terms) > len(before.terms) else {}
-    yield "change", turn.change, after.emotion - before.emotion
-    for name in sorted({*turn.terms, *terms}):
-        yield f"terms.{name}", turn.terms.get(name, 0), terms.get(name, 0)
-    yield "emotion", turn.emotion, after.emotion
-    yield "trust", turn.trust, after.state.trust
-    yield "need_progress", turn.need_progress, after.state.need_progress
-    if turn.action is not None:
-        heard = parse(turn.action, record.env_kwargs.get("think", False))
-        if not turn.faults:
-            yield "heard", turn.heard, heard
-    if reward is not None and turn.reward is not None:
-        expected = _reward_terms(reward, before, after, turn.heard or "")
-        for name in sorted({*turn.reward_terms, *(n for n, v in expected.items() if v)}):
-            yield f"reward_terms.{name}", turn.reward_terms.get(name, 0.0), expected.get(name, 0.0)
-        yield "reward", turn.reward, math.fsum(expected.values())
-
-
-def _reward_terms(reward: Reward, before: Dialogue, after: Dialogue, heard: str) -> Mapping[str, float]:
-    if after.outcome == "format":
-        return {"format": floor_of(reward, before)}
-    if after.outcome == "fault":
-        return {} if after.truncated else {"fault": floor_of(reward, before)}
-    return evaluate(reward, before, heard, after)
-
-
-@functools.cache
-def _rule(hash_: str | None) -> TableRule:
-    if not hash_:
-        raise RecordError("The record names no rule table.")
-    return rule_by_hash(hash_)
-
-
-@functools.cache
-def _bundled() -> Mapping[str, Scenario]:
-    return {scenario.id: scenario for split in SPLITS for scenario in load_scenarios(split)}
-
-
-def _embedded() -> User:
-    from empathy_gym.simulators.config import build_user
-
-    return build_user("embedded")
-
-
-def _count(counts: dict[str, int], name: str) -> None:
-    counts[name] = counts.get(name, 0) + 1
+def _close(old: Any, new: Any) -> bool:
+    """Return whether two plain values are the same up to rounding."""
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_close, old, new))
+    if isinstance(old, float) and isinstance(new, float):
+        return math.isclose(old, new, rel_tol=0.0, abs_tol=TOLERANCE)
+    return type(old) is type(new) and bool(old == new)

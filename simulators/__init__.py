@@ -1,0 +1,1 @@
+"""The users: scenarios, perceivers, the rule, speakers and records."""

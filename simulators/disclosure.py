@@ -55,53 +55,53 @@ def what_comes_next(
     if matter is not None:
         beats.append(matter)
         asked.append(matter)
-        return dataclasses.replace(after, beats=tuple(beats), asked=tuple(asked))
-    fact = next_fact(scenario, before, after, reading)
-    if fact is not None and fact.layer > 1 and scenario.knobs.declines and "decline" not in asked:
+        after = dataclasses.replace(after, beats=tuple(beats), asked=tuple(asked))
+        # An objection is news too; otherwise honesty would wear out what silence keeps fresh.
+        return _told(after, ()) if matter.startswith("push:") else after
+    facts = next_facts(scenario, before, after, reading)
+    if any(f.layer > 1 for f in facts) and scenario.knobs.declines and "decline" not in asked:
         beats.append("decline")
         asked.append("decline")
-        fact = None
+        # They tell something easier instead, so that more trust never tells less.
+        told = before.disclosed
+        facts = [f for f in scenario.situation.facts if f.layer == 1 and f.id not in told][:1]
     if after.misses >= 2:
         beats.append("hint")
     after = dataclasses.replace(after, beats=tuple(beats), asked=tuple(asked))
-    return after if fact is None else _told(after, fact)
+    return _told(after, facts) if facts else after
 
 
-def _told(state: UserState, fact: Fact) -> UserState:
-    """Tell a fact. Hearing something new gives back one use of the act used most (the first by name of equals)."""
-    satiation = dict(state.satiation)
-    worn = min(satiation, key=lambda act: (-satiation[act], act), default=None)
-    if worn is not None:
-        satiation[worn] = max(0, satiation[worn] - 1)
+def _told(state: UserState, facts: Sequence[Fact]) -> UserState:
+    """Tell facts. Hearing something new makes every act fresh again by one use, but not retelling what is known."""
+    satiation = tuple(
+        (act, uses if act == "grounding" else max(0, uses - 1)) for act, uses in state.satiation
+    )
     return dataclasses.replace(
-        state, disclosed=(*state.disclosed, fact.id), satiation=tuple(sorted(satiation.items()))
+        state, disclosed=(*state.disclosed, *(fact.id for fact in facts)), satiation=satiation
     )
 
 
-def next_fact(scenario: Scenario, before: UserState, after: UserState, reading: Reading) -> Fact | None:
-    """Return the fact that the user tells next, or None.
+def next_facts(scenario: Scenario, before: UserState, after: UserState, reading: Reading) -> list[Fact]:
+    """Return the facts that the user tells next: none, one, or two where a reply opened somebody who trusts.
 
     Layer 1 is told freely to anybody who says something; layer 2 needs trust and a question or understanding;
-    layer 3 needs more trust and that the reply opened it. A fact under a topic that was asked about comes first.
+    layer 3 needs more trust and that the reply opened it. A fact under a topic that was asked about comes first,
+    then one that voices a claim, then the deepest that may be told: being understood is what opens people.
     """
     levels, knobs = reading.levels, scenario.knobs
     if levels["form"] == 0:
-        return None
+        return []
     understood = levels["feeling"] == 2 or levels["grounding"] >= 2
     asked = levels["exploration"] >= 1
     opened = levels["exploration"] == 2 or (levels["feeling"] == 2 and levels["grounding"] >= 2)
-    layers = {1}
-    if after.trust >= knobs.layer2 and (asked or understood):
-        layers.add(2)
-    if after.trust >= knobs.layer3 and opened:
-        layers.add(3)
-    if reading.bought_off:
-        layers = {1}
-    untold = [f for f in scenario.situation.facts if f.id not in before.disclosed and f.layer in layers]
-    if asked:
-        found = [f for f in untold if not set(f.topics).isdisjoint(reading.touched)]
-        untold = found or untold
-    return min(untold, key=lambda f: f.layer, default=None)
+    deepest = 1
+    if after.trust >= knobs.layer2 and (asked or understood) and not reading.bought_off:
+        deepest = 3 if after.trust >= knobs.layer3 and opened else 2
+    voicing = {claim.voiced_by for claim in scenario.situation.claims}
+    under = set(reading.touched) if asked else set()
+    untold = [f for f in scenario.situation.facts if f.id not in before.disclosed and f.layer <= deepest]
+    untold.sort(key=lambda f: (under.isdisjoint(f.topics), f.id not in voicing, -f.layer))
+    return untold[: 2 if opened and deepest > 1 else 1]
 
 
 def _out_of_time(scenario: Scenario, after: UserState) -> bool:
@@ -122,14 +122,10 @@ def _push_back(scenario: Scenario, after: UserState, reading: Reading) -> str | 
 
 
 def _ask(table: Mapping[str, Any], scenario: Scenario, after: UserState) -> str | None:
-    """The outright question, once a claim, where no honest word has been said on it."""
+    """The outright question, once a claim, where no honest word has ever been said on it."""
     if after.turn < table["ask_from"]:
         return None
-    honest = {claim for claim, stance in after.stances if stance > 0}
-    for claim in _unasked(scenario, after, "ask"):
-        if claim.id not in honest and claim.asks:
-            return f"ask:{claim.id}"
-    return None
+    return next((f"ask:{claim.id}" for claim in _unasked(scenario, after, "ask") if claim.asks), None)
 
 
 def _unasked(scenario: Scenario, state: UserState, what: str) -> list[Claim]:

@@ -59,6 +59,11 @@ class Reading:
         return self.levels["stance"] == -2 and not self.checked
 
     @property
+    def honest(self) -> bool:
+        """Whether it says something honest in a way that can be heard: contempt drowns the truth."""
+        return self.levels["stance"] > 0 and not self.bought_off and not self.checked
+
+    @property
     def evades(self) -> bool:
         """Whether an outright question, or an objection, gets no honest answer."""
         return (self.asked or self.pushed) and self.levels["stance"] <= 0

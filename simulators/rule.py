@@ -5,7 +5,9 @@
 is a property test in tests/simulators/test_rule.py. The order of evaluation is
 
     gains by the need's weights -> satiation -> the two strongest pay -> grounding, bought-off, distrust
-    -> temperament and doubling -> costs -> patience -> ceiling -> debts -> clamp to 0..100
+    -> temperament and doubling -> costs -> patience -> ceiling -> debts -> failure -> clamp to 0..100
+
+A user who ends below the failure line ends at 0: a talk that fails early is worth no more than one that fails late.
 """
 
 from __future__ import annotations
@@ -29,13 +31,16 @@ from empathy_gym.simulators.errors import ConfigError, RecordError
 from empathy_gym.simulators.reading import ACTS, MOVES, Reading, read, worth
 from empathy_gym.simulators.scenario import Fact, Scenario, content_hash
 
+CODE: Final = 1
+"""Version of the arithmetic itself; part of every rule's hash, since a table means nothing without it."""
 ADJUSTMENTS: Final = ("satiation", "attention", "ungrounded", "bought_off", "distrust", "responsiveness")
 COSTS: Final = (
     "form", "repetition", "inflation", "agreement", "evasion", "caving", "bluntness", "early_advice", "crowding",
     "invalidation", "control",
 )  # fmt: skip
 RULE_TERMS: Final[tuple[str, ...]] = (
-    *ACTS, *ADJUSTMENTS, *COSTS, "volatility", "patience", "impatience", "pleasing", "ceiling", "debt", "harm", "clamp",
+    *ACTS, *ADJUSTMENTS, *COSTS, "volatility", "patience", "impatience", "pleasing", "ceiling", "debt", "failure", "harm",
+    "clamp",
 )  # fmt: skip
 """Every term the rule may use, in the order in which they are summed."""
 
@@ -51,7 +56,7 @@ class TableRule:
 
     def __init__(self, table: Mapping[str, Any] | None = None) -> None:
         self.table: Mapping[str, Any] = load_tables()[-1] if table is None else table
-        self.hash = content_hash(self.table)
+        self.hash = content_hash([CODE, self.table])
 
     @property
     def fingerprint(self) -> str:
@@ -76,18 +81,20 @@ class TableRule:
         reading = read(self.table, scenario, state, appraisal, last)
         terms: Terms = {}
         points = worth(self.table, scenario, reading)
-        paid = self._gains(scenario, state, reading, points, terms)
         step = self._progresses(scenario, state, reading, points)
+        paid = self._gains(scenario, state, reading, points, terms, step)
         misses = self._misses(state, reading, step)
         self._charge(scenario, state, reading, misses, terms)
         debts = self._owe(state, reading, terms)
         stances = best_stances(state, reading)
         progress = min(4, state.progress + step)
-        ceiling = self._ceiling(scenario, progress, debts, stances)
+        ceiling = self._ceiling(scenario, state, progress, debts, stances)
         _term(terms, "ceiling", min(0, max(ceiling, state.emotion) - state.emotion - sum(terms.values())))
         due = self._due(state, reading, debts, state.emotion + sum(terms.values()))
         _term(terms, "debt", -self.table["debt"] * due)
-        emotion = min(100, max(0, state.emotion + sum(terms.values())))
+        reached = state.emotion + sum(terms.values())
+        _term(terms, "failure", -reached if 0 < reached < FAILURE_EMOTION else 0)
+        emotion = 0 if reached < FAILURE_EMOTION else min(100, reached)
         _term(terms, "clamp", emotion - state.emotion - sum(terms.values()))
         after = UserState(
             emotion=emotion,
@@ -97,7 +104,7 @@ class TableRule:
             disclosed=state.disclosed,
             touched=tuple(sorted({*state.touched, *appraisal.touched})),
             stances=stances,
-            asked=state.asked,
+            asked=answered(state, reading),
             boundaries=tuple(sorted({*state.boundaries, *reading.kept})),
             satiation=used(state, reading),
             debts=debts[due:],
@@ -109,20 +116,32 @@ class TableRule:
         return EmotionChange(emotion - state.emotion, {name: v for name, v in terms.items() if v}, after)
 
     def _gains(
-        self, scenario: Scenario, state: UserState, reading: Reading, points: Mapping[str, int], terms: Terms
+        self,
+        scenario: Scenario,
+        state: UserState,
+        reading: Reading,
+        points: Mapping[str, int],
+        terms: Terms,
+        step: bool,
     ) -> int:
         """Add what the acts are worth, and what is taken off it. Return what the gains pay in the end."""
         uses = dict(state.satiation)
         gains: list[int] = []
+        honest = 0
         for act, worth_ in points.items():
             _term(terms, act, worth_)
             if worth_ > 0:
-                gains.append(self._satiated(worth_, uses.get(act, 0)))
-                _term(terms, "satiation", gains[-1] - worth_)
+                gain = self._satiated(worth_, uses.get(act, 0))
+                _term(terms, "satiation", gain - worth_)
+                # An honest word pays beside the rest, so that it never costs what silence would have earned.
+                if act == "stance":
+                    honest = gain
+                else:
+                    gains.append(gain)
         gains.sort(reverse=True)
-        total = sum(gains)
+        total = sum(gains) + honest
         for name, kept in (
-            ("attention", sum(gains[: self.table["paid_gains"]])),
+            ("attention", sum(gains[: self.table["paid_gains"]]) + honest),
             ("ungrounded", dict(enumerate(self.table["ungrounded"])).get(reading.levels["grounding"], total)),
             ("bought_off", 0 if reading.bought_off else total),
         ):
@@ -131,7 +150,9 @@ class TableRule:
         if state.trust < self.table["trust"]["distrust"]:
             _term(terms, "distrust", total // 2 - total)
             total //= 2
-        paid: int = self.table["gain_factor"] * total * scenario.knobs.gain // 4
+        # What helps counts double; what is kind but beside the need counts once.
+        factor = self.table["gain_factor"] if step or state.progress >= 4 else 1
+        paid: int = factor * total * scenario.knobs.gain // 4
         _term(terms, "responsiveness", paid - total)
         return paid
 
@@ -147,9 +168,9 @@ class TableRule:
         if state.progress >= 4 or not points or reading.bought_off:
             return False
         need = self.table["needs"][scenario.need]
-        if any(reading.levels[act] >= 2 and act not in need["beside"] for act in MOVES):
+        if any(reading.levels[act] >= 2 and act not in need["beside"] for act in MOVES if act != "stance"):
             return False
-        moves = [points[act] for act in MOVES]
+        moves = [points[act] for act in MOVES if act != "stance"]
         kind_of = scenario.situation.kind_of
         new = {kind_of.get(id_) for id_ in reading.touched if id_ not in state.touched}
         return any(
@@ -167,17 +188,16 @@ class TableRule:
     ) -> None:
         """Add every cost that is paid whatever the need, and patience."""
         difficulty = self.table["difficulties"][scenario.knobs.difficulty]
-        if not reading.checked:
-            for name, cost in self._costs(reading).items():
-                _term(terms, name, cost)
-            owed = -sum(v for k, v in terms.items() if v < 0 and k not in ADJUSTMENTS)
-            # Rounded up, so that no cost can be scaled away.
-            scaled = -(-owed * scenario.knobs.cost * difficulty["volatility"] // 16)
-            _term(terms, "volatility", owed - scaled)
+        for name, cost in self._costs(reading).items():
+            _term(terms, name, cost)
+        owed = -sum(v for k, v in terms.items() if v < 0 and k not in ADJUSTMENTS)
+        # Rounded up, so that no cost can be scaled away.
+        scaled = -(-owed * scenario.knobs.cost * difficulty["volatility"] // 16)
+        _term(terms, "volatility", owed - scaled)
         if reading.scored:
             _term(terms, "patience", -difficulty["patience"])
-            if misses >= 2:
-                _term(terms, "impatience", -difficulty["impatience"])
+            # Trying something else is cheap, going on past somebody is not: each further miss costs more.
+            _term(terms, "impatience", -difficulty["impatience"] * max(0, misses - 1))
 
     def _costs(self, reading: Reading) -> dict[str, int]:
         cost, levels = self.table["costs"], reading.levels
@@ -185,12 +205,12 @@ class TableRule:
             "invalidation": cost["invalidation"] * levels["invalidation"],
             "control": cost["control"][levels["control"]],
         }
-        if reading.farewell:
+        if not reading.scored:
             return harmful
         if levels["form"] == 0:
             # Nothing else counts, save that the question is still unanswered and that leverage is leverage.
             return {"form": cost["form"][0], "evasion": cost["evasion"] * reading.evades, **harmful}
-        moves = sum(levels[act] > 0 for act in MOVES)
+        moves = sum(levels[act] > 0 for act in MOVES if act != "stance")
         return {
             "form": cost["form"][levels["form"]],
             "repetition": cost["repetition"] * levels["repetition"],
@@ -207,7 +227,9 @@ class TableRule:
     def _misses(self, state: UserState, reading: Reading, step: bool) -> int:
         if not reading.scored or state.progress >= 4:
             return state.misses
-        return 0 if step else state.misses + 1
+        # Before the story is told nobody can be expected to have understood it. The grace is counted in replies: by
+        # trust, whoever lost it would be spared, and flattery would pay.
+        return 0 if step or state.turn < self.table["grace"] else state.misses + 1
 
     # -- debts and ceilings --------------------------------------------------------------------------------------
 
@@ -233,6 +255,7 @@ class TableRule:
     def _ceiling(
         self,
         scenario: Scenario,
+        state: UserState,
         progress: int,
         debts: tuple[tuple[str, int], ...],
         stances: tuple[tuple[str, int], ...],
@@ -240,7 +263,10 @@ class TableRule:
         ceiling: int = self.table["ceilings"][progress]
         addressed = {claim for claim, stance in stances if stance > 0}
         unaddressed = bool(scenario.need_claims) and addressed.isdisjoint(scenario.need_claims)
-        return min(ceiling, self.table["owed_ceiling"]) if debts or unaddressed else ceiling
+        if debts or unaddressed:
+            ceiling = min(ceiling, self.table["owed_ceiling"])
+        unanswered = sum(what.startswith("ask:") and what[4:] not in addressed for what in state.asked)
+        return ceiling - int(self.table["unanswered"]) * unanswered
 
     # -- trust -------------------------------------------------------------------------------------------------
 
@@ -248,8 +274,7 @@ class TableRule:
         """Trust rises slowly with helpful, grounded replies and falls fast with the rest."""
         trust, levels = self.table["trust"], reading.levels
         change: int = trust["debt"] * due
-        if not reading.checked:
-            change += trust["invalidation"] * levels["invalidation"] + trust["control"][levels["control"]]
+        change += trust["invalidation"] * levels["invalidation"] + trust["control"][levels["control"]]
         if reading.scored:
             change += trust["form"] * (levels["form"] == 0) + trust["repetition"] * levels["repetition"]
             change += trust["inflation"] * (levels["affirmation"] == -1) + trust["agreement"] * (
@@ -281,12 +306,19 @@ def used(state: UserState, reading: Reading) -> tuple[tuple[str, int], ...]:
 def best_stances(state: UserState, reading: Reading) -> tuple[tuple[str, int], ...]:
     """Return the best stance taken on each claim so far; affirming a falsehood takes back what was said."""
     stance = reading.levels["stance"]
-    if not stance or reading.checked:
+    if not (reading.honest or (stance < 0 and not reading.checked)):
         return state.stances
     stances = dict(state.stances)
     for claim in reading.claims:
         stances[claim] = stance if stance < 0 else max(stance, stances.get(claim, stance))
     return tuple(sorted(stances.items()))
+
+
+def answered(state: UserState, reading: Reading) -> tuple[str, ...]:
+    """Return what the user does not ask any more: an honest word answers the question before it is asked."""
+    if not reading.honest:
+        return state.asked
+    return tuple(dict.fromkeys((*state.asked, *(f"ask:{claim}" for claim in reading.claims))))
 
 
 def opening_facts(scenario: Scenario) -> tuple[Fact, ...]:

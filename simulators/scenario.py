@@ -356,6 +356,14 @@ class Scenario(Frozen):
         object.__setattr__(self, "id", expected)
         return self
 
+    def __eq__(self, other: object) -> bool:
+        """Compare by content: the id is its hash, and the difficulty is all that it leaves out."""
+        return isinstance(other, Scenario) and (self.id, self.knobs) == (other.id, other.knobs)
+
+    def __hash__(self) -> int:
+        """Hash consistently with equality."""
+        return int(self.id, 16)
+
     @functools.cached_property
     def need_claims(self) -> tuple[str, ...]:
         """Ids of the claims the need turns on."""

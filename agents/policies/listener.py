@@ -1,47 +1,55 @@
-"""A listener that reads only the conversation: restates, reflects, asks, changes course when it falls flat.
+"""A listener that reads only the conversation: restates, reflects, asks, and changes course when it falls flat.
 
-It stands for what a careful script can do without understanding anybody: it leaves room above it.
+It stands for what a careful script can do without understanding anybody: it leaves room above it. Everything it
+knows about what helps, it reads off how warmly the user's next line begins.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from empathy_gym.agents.policies.blind import BlindPolicy, lines, pick, user_lines
+from empathy_gym.agents.policies.blind import BlindPolicy, lines, user_lines
+from empathy_gym.agents.policies.phrasebook import Entry, look_up, reaction_in
 from empathy_gym.agents.policies.wording import (
     FEELINGS,
-    STOP,
     clauses,
-    content_words,
     lower_first,
     names,
     sentences,
-    swapped,
+    things,
     upper_first,
     words,
 )
 from empathy_gym.agents.policy import Conversation
 
 _ASKED: Final = re.compile(
-    r"\b(honest|honestly|straight|truth|am i|was i|did i|do you think|you think|fault|wrong)\b"
+    r"\b(honest|honestly|straight|truth|am i|was i|did i|you think|fault|wrong|is it me|doing)\b"
 )
 _GOODBYE: Final = re.compile(
     r"\b(bye|good ?night|heading off|i should go|i'd better go|i'll go|i'm off|going to go|get going|see you|"
-    r"take care|call it a night|have to go|leave it there)\b"
+    r"take care|call it a night|have to go|leave it there|need to get moving|cut it there)\b"
 )
-_WARMER: Final = re.compile(
-    r"\b(exactly|yeah|yes|that's it|thank|thanks|helps|true|lighter|easier|better|good to|glad|right|fair|"
-    r"nice|kind)\b"
+_WARM: Final = re.compile(
+    r"\b(exactly|yeah|yes|yep|thank|thanks|helps|helped|true|lighter|easier|better|glad|right|fair|nice|kind|good|great|"
+    r"calmer|enjoying|like that|impressed|solid|decent|credit|worked|brilliant|lift|warmed|easy|sense|spot on|nodding|"
+    r"less|laugh|smile|smiling|relief|relieved|comfort|lovely|counts|progress)\b"
 )
-_LEAVE_OUT: Final = re.compile(r"\b(?:leave|keep|rather not)\b.{0,40}?\b(?:out|into|about)\b", re.IGNORECASE)
+_COOL: Final = re.compile(
+    r"\b(no|not|nothing|nowhere|didn't|doesn't|don't|isn't|wasn't|can't|miss|missed|worse|ouch|cold|sunk|hm|hmm|stuck|"
+    r"soon|skimmed|further|flat|lost|never|wrong|shame|suppose|possibly|maybe|drifted|neither|nearly|so-so)\b"
+)
+_LIMIT: Final = re.compile(
+    r"\b(?:leave|keep|rather not|don't want to)\b.{0,40}?\b(?:out|into|about)\b", re.IGNORECASE
+)
 
-MODES: Final = ("be_with", "affirm", "read", "suggest")
+MODES: Final = ("ask", "comfort", "read", "affirm", "weigh", "suggest")
+"""Ways of helping, in the order in which they are tried."""
 
 
 class ListenerPolicy(BlindPolicy):
-    """Restates, reflects a feeling, asks about a person or a thing; answers an outright question fairly."""
+    """Restates, reflects, asks; tries another way of helping when the user stays cool; answers when asked."""
 
     def __init__(self) -> None:
         super().__init__("listener", _listen)
@@ -50,58 +58,121 @@ class ListenerPolicy(BlindPolicy):
 def _listen(conversation: Conversation) -> str:
     said = user_lines(conversation)
     last = said[-1]
-    if _GOODBYE.search(last.lower()) and len(words(last)) < 40 and conversation.turn:
-        return pick(conversation, lines()["listener"]["bye"], "bye")
-    clause = _fresh_clause(conversation, last)
-    if conversation.turn and last.rstrip().endswith("?") and _ASKED.search(last.lower()):
-        return pick(conversation, lines()["listener"]["honest"], "honest").format(c=lower_first(clause))
-    restated = _turn_of(conversation, lines()["listener"]["restate"]).format(
-        c=lower_first(clause), C=upper_first(clause)
-    )
-    return f"{restated} {_second_move(conversation, said)}"
+    if conversation.turn and _GOODBYE.search(last.lower()) and len(words(last)) < 30:
+        return _turn_of(conversation, lines()["listener"]["bye"])
+    asked = bool(conversation.turn) and last.rstrip().endswith("?") and bool(_ASKED.search(last.lower()))
+    mode = "honest" if asked else _mode(said)
+    if mode == "suggest" and any("advice" in line.lower() or "tips" in line.lower() for line in said):
+        mode = "comfort"
+    entry = look_up(said)
+    return (entry and _from_book(conversation, entry, mode)) or _by_pattern(conversation, said, mode)
 
 
-def _second_move(conversation: Conversation, said: Sequence[str]) -> str:
-    """Stay with the user; after two cool answers in a row, try another way of helping for a while."""
-    avoided = {
-        w.lower() for line in said for m in _LEAVE_OUT.finditer(line) for w in words(line[m.start() :])[:12]
+def _from_book(conversation: Conversation, entry: Entry, mode: str) -> str:
+    """Return a reply of lines from the phrase book that were not said yet; empty if it has none for the mode."""
+    spoken = "\n".join(m["content"] for m in conversation.messages if m["role"] == "assistant")
+
+    def next_of(options: Sequence[str]) -> str:
+        return next((line for line in options if line not in spoken), "")
+
+    fact, ask = next_of(entry.facts), next_of(entry.topics)
+    care = _turn_of(conversation, lines()["listener"]["care"])
+    if mode == "honest":
+        return f"{care} {next_of(entry.fair)}" if next_of(entry.fair) else ""
+    if mode == "ask":
+        return f"{fact} {ask}".strip()
+    if mode == "comfort":
+        return f"{next_of(entry.feelings) or fact} {next_of(lines()['listener']['comfort'])}".strip()
+    ways = {
+        "affirm": entry.affirming,
+        "read": entry.reading,
+        "weigh": entry.weighing,
+        "suggest": entry.suggesting,
     }
-    people = [n for n in reversed(names(" ".join(said))) if n.lower() not in avoided]
-    things = [w for w in content_words(said[-1]) if w.islower() and w not in avoided and w not in FEELINGS]
-    name, thing = (people or ["they"])[0], (things or ["whole business"])[0]
-    mode = MODES[_cool_answers(said) // 2 % len(MODES)]
-    if mode == "affirm":
-        return _turn_of(conversation, lines()["listener"]["affirm"])
-    if mode == "read" and people:
-        return _turn_of(conversation, lines()["listener"]["wonder"]).format(n=name)
-    if mode == "suggest" and people and not any("advice" in line.lower() for line in said):
-        return _turn_of(conversation, lines()["listener"]["suggest"]).format(n=name, a=thing)
-    felt = [w.lower() for line in reversed(said) for w in words(line) if w.lower() in FEELINGS]
-    reflected = _turn_of(conversation, lines()["listener"]["reflect"]).format(f=felt[0]) if felt else ""
-    ask = _turn_of(
-        conversation,
-        lines()["listener"]["ask_name"]
-        if people and conversation.turn % 2 == 0
-        else lines()["listener"]["ask_noun"],
-    )
-    return f"{reflected} {ask.format(n=name, a=thing)}".strip()
+    line = next_of(ways[mode])
+    return f"{fact} {line}".strip() if line else f"{fact} {ask}".strip()
 
 
-def _cool_answers(said: Sequence[str]) -> int:
-    """Return how many answers so far opened without any warmth."""
-    return sum(not _WARMER.search(" ".join(sentences(line)[:2]).lower()) for line in said[1:])
+def _by_pattern(conversation: Conversation, said: Sequence[str], mode: str) -> str:
+    """Return a reply for a user the phrase book does not know: a clause, a thing, a person, a probable feeling."""
+    phrases, slots = lines()["listener"], _slots(conversation, said)
+    if mode in ("read", "suggest") and not slots["n"]:
+        mode = "weigh"
+    if mode in ("ask", "comfort"):
+        return _be_with(conversation, slots)
+    return _turn_of(conversation, phrases[mode]).format(**slots)
 
 
-def _fresh_clause(conversation: Conversation, line: str) -> str:
-    earlier = " ".join(m["content"] for m in conversation.messages if m["role"] == "assistant").lower()
-    found = [c for c in clauses(line) if c.lower() not in earlier]
-    if found:
-        return found[0]
-    content = [w for w in words(line) if w.lower() not in STOP][:6]
-    return swapped(" ".join(content)) or "that's where it stands"
+def _be_with(conversation: Conversation, slots: Mapping[str, str]) -> str:
+    """Reflect what was probably felt, or restate; ask every other time."""
+    phrases = lines()["listener"]
+    if conversation.turn % 3 == 2:
+        return _turn_of(conversation, phrases["reflect"]).format(**slots)
+    first = _turn_of(conversation, phrases["reflect" if conversation.turn % 3 else "restate"]).format(**slots)
+    ask = _turn_of(conversation, phrases["ask_name" if slots["n"] and conversation.turn % 2 else "ask_thing"])
+    return f"{first} {ask.format(**slots)}"
+
+
+def _mode(said: Sequence[str]) -> str:
+    """Return the way of helping: each is tried in turn, and one that was met with warmth is kept to.
+
+    What was tried before follows from the user's answers alone, so that the policy needs no memory.
+    """
+    credit = dict.fromkeys(MODES, 1)
+    mode = MODES[0]
+    for answer in said[1:]:
+        credit[mode] += 1 if is_warm(answer) else -2
+        mode = max(MODES, key=lambda m: (credit[m], -MODES.index(m)))
+    return mode
+
+
+def is_warm(line: str) -> bool:
+    """Whether a user's line begins warmly: a known warm reaction, or more warm words than cool ones."""
+    known = reaction_in(line)
+    if known is not None:
+        return known.startswith(("moved", "eased", "held", "boundary_kept"))
+    opening = " ".join(sentences(line)[:2]).lower().replace("’", "'")
+    return len(_WARM.findall(opening)) > len(_COOL.findall(opening))
+
+
+def _slots(conversation: Conversation, said: Sequence[str]) -> dict[str, str]:
+    """Return what the phrases are filled with: what the user said and named, the latest first."""
+    avoided = " ".join(
+        m.group() + line[m.end() : m.end() + 40] for line in said for m in _LIMIT.finditer(line)
+    ).lower()
+    used = " ".join(m["content"] for m in conversation.messages if m["role"] == "assistant").lower()
+    told = [" ".join(sentences(line)[at > 0 :]) for at, line in enumerate(said)][::-1]
+    named = [t for text in told for t in things(text) if t not in avoided]
+    a, b = [*([t for t in named if t not in used] or named), "all of that", "the rest of it"][:2]
+    quotes = [c for text in told for c in clauses(text, 4, 8)]
+    fresh = [c for c in quotes if c.lower() not in used] or quotes or ["that's how it went"]
+    mine = [c for c in fresh if c.lower().startswith("you ")] or ["you kept going"]
+    people = [n for line in reversed(said) for n in names(line) if n.lower() not in avoided]
+    quote, own = lower_first(fresh[0]), lower_first(mine[0])
+    return {
+        "a": a,
+        "b": b,
+        "q": quote,
+        "y": own,
+        "Q": upper_first(quote),
+        "Y": upper_first(own),
+        "n": people[0] if people else "",
+        "f": _feeling(told[0]),
+    }
+
+
+def _feeling(text: str) -> str:
+    """Return the feeling a text names, or else the one its words speak for most."""
+    plain = text.lower().replace("’", "'")
+    named = [w for w in map(str.lower, words(text)) if w in FEELINGS]
+    if named:
+        return named[0]
+    guesses: Mapping[str, str] = lines()["listener"]["guesses"]
+    counts = {f: sum(cue in plain for cue in cues.split("|") if cue) for f, cues in guesses.items()}
+    best = max(counts.values())
+    return next(f for f in counts if counts[f] == best) if best else "hurt"
 
 
 def _turn_of(conversation: Conversation, options: Sequence[str]) -> str:
     """Return each option in its turn, so that no phrase comes back soon."""
-    start = conversation.seed % len(options)
-    return options[(start + conversation.turn) % len(options)]
+    return options[(conversation.seed + conversation.turn) % len(options)]

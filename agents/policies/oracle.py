@@ -23,7 +23,7 @@ from empathy_gym.simulators.dialogue import (
 )
 from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
 from empathy_gym.simulators.rule import TableRule
-from empathy_gym.simulators.scenario import Item, Scenario
+from empathy_gym.simulators.scenario import Item, Scenario, Topic
 from empathy_gym.simulators.user import Perceiver, Rule
 
 KINDS: Final[dict[str, tuple[str, ...]]] = {
@@ -37,6 +37,8 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     "fair_fault": ("claims", "perspectives"),
 }
 """Kinds of items whose lines can be the main move for each need."""
+INSIGHTS: Final = {"others_motives": "other", "critical_analysis": "both_sides", "fair_fault": "proportion"}
+"""Kind of insight each need asks for; ``"self"`` for the rest."""
 
 
 class OraclePolicy:
@@ -52,7 +54,7 @@ class OraclePolicy:
     fingerprint = "scripted:oracle"
 
     def __init__(
-        self, perceiver: Perceiver | None = None, rule: Rule | None = None, candidates: int = 48
+        self, perceiver: Perceiver | None = None, rule: Rule | None = None, candidates: int = 96
     ) -> None:
         self.perceiver: Perceiver = perceiver or EmbeddedPerceiver()
         self.rule: Rule = rule or TableRule()
@@ -73,7 +75,7 @@ class OraclePolicy:
         values = []
         for option, reading in zip(options, readings, strict=True):
             after = self.rule.apply(dialogue.source, dialogue.state, reading, last).state  # type: ignore[arg-type]
-            values.append(_promise(dialogue.state, after, last) - len(option) // 40)
+            values.append(_promise(dialogue.source, after, last) - len(option) // 40)
         # The first of equals, so that the order of candidates and not chance decides.
         return options[max(range(len(options)), key=lambda i: (values[i], -i))]
 
@@ -83,20 +85,50 @@ def _any(what: str, dialogue: Dialogue) -> str:
     return options[derive_seed(dialogue.seed, dialogue.turn, what) % len(options)]
 
 
-def _promise(before: UserState, after: UserState, last: bool) -> int:
+def _promise(scenario: Scenario, after: UserState, last: bool) -> int:
     """Return what a state is worth: mood now, and the room progress, honesty and trust open for later."""
     if last:
         return 8 * after.emotion
     honest = sum(stance > 0 for _, stance in after.stances)
-    told = len(after.disclosed) - len(before.disclosed)
+    within_reach = min(3, _within_reach(scenario, after))
     return (
         8 * after.emotion
         + 90 * after.progress
         + 60 * honest
+        + 40 * within_reach
         + 2 * after.trust
-        + 6 * told
         - 40 * len(after.debts)
     )
+
+
+def _needed(scenario: Scenario) -> Iterator[tuple[Item, tuple[str, ...]]]:
+    """Yield the items the need asks for, each with the facts it rests on."""
+    for kind in KINDS[scenario.need]:
+        for item in getattr(scenario.situation, kind):
+            if kind == "perspectives" and item.kind != INSIGHTS.get(scenario.need, "self"):
+                continue
+            yield item, getattr(item, "evidence", ()) or getattr(item, "because", ())
+
+
+def _within_reach(scenario: Scenario, state: UserState) -> int:
+    """Return how many items the need asks for can be spoken to now and have not been."""
+    known = set(state.disclosed)
+    return sum(
+        item.id not in state.touched and (not grounds or not known.isdisjoint(grounds))
+        for item, grounds in _needed(scenario)
+    )
+
+
+def _topics(scenario: Scenario, state: UserState) -> list[Topic]:
+    """Return the topics, those first under which untold facts lie that the need's items rest on."""
+    wanted = {fact for _, grounds in _needed(scenario) for fact in grounds}
+    wanted |= {claim.voiced_by or "" for claim in scenario.situation.claims}
+    wanted -= set(state.disclosed)
+    telling = {t: 0 for t in (topic.id for topic in scenario.situation.topics)}
+    for fact in scenario.situation.facts:
+        for topic in fact.topics:
+            telling[topic] += fact.id in wanted
+    return sorted(scenario.situation.topics, key=lambda topic: -telling[topic.id])
 
 
 def _candidates(dialogue: Dialogue) -> Iterator[str]:
@@ -111,10 +143,12 @@ def _candidates(dialogue: Dialogue) -> Iterator[str]:
     pieces = {kind: fresh(lines) for kind, lines in _lines(dialogue.source, dialogue.state, known).items()}
     mains = [line for kind in KINDS[dialogue.source.need] for line in pieces[kind][:4]]
     supports = [*pieces["feelings"][:3], *pieces["facts"][:3]]
-    asks = pieces["topics"][:3]
+    asks = pieces["topics"][:5]
     bridges = fresh(lines()["oracle"]["bridges"])
     bridge = bridges[derive_seed(seed, dialogue.turn, "bridge") % len(bridges)] if bridges else ""
     claims = pieces["claims"][:2]
+    if any(beat.startswith(("ask:", "push:")) for beat in dialogue.state.beats):
+        claims += fresh(lines()["oracle"]["open"])[:2]
     for main in mains:
         yield main
         for support in supports:
@@ -126,8 +160,8 @@ def _candidates(dialogue: Dialogue) -> Iterator[str]:
         for support in supports[:4]:
             yield f"{support} {claim}"
         yield f"{bridge} {claim}".strip()
-    for support in supports:
-        for ask in asks[:2]:
+    for support in supports[:4]:
+        for ask in asks:
             yield f"{support} {ask}"
         yield support
         if bridge:
@@ -142,7 +176,7 @@ def _lines(scenario: Scenario, state: UserState, known: set[str]) -> dict[str, l
     silent = {b.act for b in boundaries_in_force(scenario, state) if b.kind == "act"}
 
     def said(items: Sequence[Item]) -> list[str]:
-        ordered = sorted(items, key=lambda item: item.id in touched)
+        ordered = sorted(items, key=lambda item: item.id in touched and not isinstance(item, Topic))
         return [line for item in ordered for line in item.say[:1]] + [
             line for item in ordered for line in item.say[1:]
         ]
@@ -150,13 +184,12 @@ def _lines(scenario: Scenario, state: UserState, known: set[str]) -> dict[str, l
     def allowed(refs: Sequence[str]) -> bool:
         return not refs or not known.isdisjoint(refs)
 
-    kinds = {"others_motives": "other", "critical_analysis": "both_sides", "fair_fault": "proportion"}
-    kind = kinds.get(scenario.need, "self")
+    kind = INSIGHTS.get(scenario.need, "self")
     told = [f for f in situation.facts if f.id in known]
     return {
         "facts": said(list(reversed(told))),
         "feelings": said([f for f in situation.feelings if f.held and allowed(f.because)]),
-        "topics": [] if "exploration" in silent else said(situation.topics),
+        "topics": [] if "exploration" in silent else said(_topics(scenario, state)),
         "strengths": said([s for s in situation.strengths if allowed(s.evidence)]),
         "constraints": [] if "advice" in silent else said(situation.constraints),
         "attempts": []
@@ -166,7 +199,7 @@ def _lines(scenario: Scenario, state: UserState, known: set[str]) -> dict[str, l
         "claims": [
             line
             for claim in live_claims(scenario, state)
-            if known.issuperset(claim.evidence)
+            if not claim.evidence or not known.isdisjoint(claim.evidence)
             for line in claim.fair_readings
         ],
     }

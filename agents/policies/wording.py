@@ -10,6 +10,11 @@ from typing import Final
 
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+")
 _SENTENCE: Final = re.compile(r"[^.!?…]+[.!?…]*")
+_THING: Final = re.compile(
+    r"\b(?:my|our|the|her|his|their|that|this)\s+(?:(?:new|old|little|whole|last|first|other|second|small)\s+)?"
+    r"[a-z]+(?:'s\s+[a-z]+)?\b",
+    re.IGNORECASE,
+)
 _CLAUSE: Final = re.compile(
     r"\s*(?:[,;:()–—]|\s-\s|\b(?:and|but|because|so|which|except|although|though|when)\b)\s*"
 )
@@ -31,6 +36,11 @@ STOP: Final = frozenset(
 )
 """Words that carry nothing worth throwing back."""
 
+CALENDAR: Final = frozenset(
+    "monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays "
+    "saturdays sundays january february march april may june july august september october november december "
+    "christmas easter".split()
+)
 FEELINGS: Final = frozenset(
     "angry annoyed anxious ashamed awful bitter cross daft disappointed embarrassed envious excluded "
     "fed-up foolish frightened frustrated furious gutted guilty hurt humiliated insulted invisible "
@@ -67,12 +77,23 @@ def content_words(text: str) -> list[str]:
 
 
 def names(text: str) -> list[str]:
-    """Return capitalised words that do not open a sentence, in order, without repeats."""
+    """Return capitalised words that do not open a sentence and are no day or month, without repeats."""
     found: dict[str, None] = {}
     for sentence in sentences(text):
         for word in words(sentence)[1:]:
-            if word[0].isupper() and len(word) > 2 and word.lower().replace("’", "'") not in STOP:
+            plain = word.lower().replace("’", "'")
+            if word[0].isupper() and len(word) > 2 and plain not in STOP | CALENDAR:
                 found[word.removesuffix("'s").removesuffix("’s")] = None
+    return list(found)
+
+
+def things(text: str) -> list[str]:
+    """Return short noun phrases of a text, pronouns swapped ("your door", "the letter"), without repeats."""
+    found: dict[str, None] = {}
+    for match in _THING.finditer(text):
+        last = words(match.group())[-1].lower()
+        if last not in STOP and last not in FEELINGS and len(last) > 2:
+            found[swapped(" ".join(match.group().split()).lower().replace("’", "'"))] = None
     return list(found)
 
 

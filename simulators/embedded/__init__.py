@@ -1,0 +1,1 @@
+"""The embedded user: a perceiver and a speaker that need nothing but their data files."""

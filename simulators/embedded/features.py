@@ -1,6 +1,6 @@
 """Text made comparable: characters, words, stems, sentences and phrases. Integers and tables only.
 
-Nothing here depends on a Unicode version, on hashing order or on a locale: the character tables are written out.
+Nothing here depends on a Unicode version, on hashing order or on a locale: the tables are written out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_CHARACTERS: Final = 4000
 """Characters of a reply that are read; what lies beyond is charged as a wall of text."""
 MAX_WORDS: Final = 600
 MAX_SENTENCE: Final = 40
-"""Words after which a sentence without an end is cut, so that one endless sentence cannot mention everything."""
+"""Words after which a sentence without an end is cut, so that it cannot mention everything at once."""
 
 
 @functools.cache
@@ -34,17 +34,22 @@ def read_data(name: str) -> str:
     return (resources.files("empathy_gym.simulators.embedded") / "data" / name).read_text("utf-8")
 
 
-# -- characters ---------------------------------------------------------------------------------------------------
+# -- characters ----------------------------------------------------------------------------------
 
 
 def _character_table() -> dict[int, str]:
     table = {c: chr(c + 32) for c in range(ord("A"), ord("Z") + 1)}
     plain = {
-        "a": "àáâãäåāăąÀÁÂÃÄÅĀĂĄ", "c": "çćčÇĆČ", "d": "ďđĎĐ", "e": "èéêëēėęěÈÉÊËĒĖĘĚ", "g": "ğĞ", "i": "ìíîïīıÌÍÎÏĪİ",
-        "l": "łŁ", "n": "ñńňÑŃŇ", "o": "òóôõöøōőÒÓÔÕÖØŌŐ", "r": "řŘ", "s": "śşšŚŞŠ", "t": "ťţŤŢ", "u": "ùúûüūůűÙÚÛÜŪŮŰ",
+        "a": "àáâãäåāăąÀÁÂÃÄÅĀĂĄ", "c": "çćčÇĆČ", "d": "ďđĎĐ",
+        "e": "èéêëēėęěÈÉÊËĒĖĘĚ", "g": "ğĞ",
+        "i": "ìíîïīıÌÍÎÏĪİ",
+        "l": "łŁ", "n": "ñńňÑŃŇ", "o": "òóôõöøōőÒÓÔÕÖØŌŐ", "r": "řŘ", "s": "śşšŚŞŠ",
+        "t": "ťţŤŢ",
+        "u": "ùúûüūůűÙÚÛÜŪŮŰ",
         "y": "ýÿÝŸ", "z": "źżžŹŻŽ", "ss": "ßẞ", "ae": "æÆ", "oe": "œŒ",
         "'": "\u2018\u2019\u201b\u02bc\u00b4`\u2032\uff07", '"': "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033",
-        "-": "\u2010\u2011\u2012\u2212", " , ": "\u2013\u2014\u2015", "...": "\u2026", " ": "\u00a0\u2007\u202f\u3000\t\r",
+        "-": "\u2010\u2011\u2012\u2212", " , ": "\u2013\u2014\u2015", "...": "\u2026",
+        " ": "\u00a0\u2007\u202f\u3000\t\r",
         "": "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\u0000",
     }  # fmt: skip
     table.update({ord(c): to for to, characters in plain.items() for c in characters})
@@ -60,16 +65,46 @@ LOOKALIKES: Final = str.maketrans("аеорсхуікмтнвАЕОРСХУІК�
 _FOREIGN_LETTER: Final = re.compile(r"[\u0370-\u04ff]")
 
 
+# What people type for "would have", "it's" and "you're", told by the word that follows.
+_TYPED: Final = (
+    (re.compile(r"\b(would|could|should|might|must) of\b"), r"\1 have"),
+    (
+        re.compile(
+            r"\bits (?=(?:on|not|a|an|the|been|just|so|really|hard|all|ok|okay|your|his|her|their|my|best"
+            r"|tough"
+            r"|very|too|because|like|that|what|kind|going|about|fine|good|bad|sad|only|also|still|never|always|no|awful|unfair"
+            r"|partly|mostly)\b)"
+        ),
+        "it is ",
+    ),
+    (
+        re.compile(
+            r"\byour (?=(?:right|not|so|the|a|an|being|going|just|very|really|too|amazing|doing|allowed"
+            r"|overreacting|welcome|strong|brave|absolutely|completely|totally|wrong|still|upset|feeling|always)\b)"
+        ),
+        "you are ",
+    ),
+)
+
+
+def _retyped(text: str) -> str:
+    for pattern, meant in _TYPED:
+        text = pattern.sub(meant, text)
+    return text
+
+
 def normalise(text: str) -> str:
     """Return lower-case text with plain quotes, dashes and letters; unknown characters stay."""
     if text.isascii():
-        return text.lower()
-    if _FOREIGN_LETTER.search(text) and len(re.findall(r"[A-Za-z]", text)) > len(_FOREIGN_LETTER.findall(text)):
+        return _retyped(text.lower())
+    if _FOREIGN_LETTER.search(text) and len(re.findall(r"[A-Za-z]", text)) > len(
+        _FOREIGN_LETTER.findall(text)
+    ):
         text = text.translate(LOOKALIKES)
-    return text.translate(CHARACTERS)
+    return _retyped(text.translate(CHARACTERS))
 
 
-# -- words ----------------------------------------------------------------------------------------------------------
+# -- words ---------------------------------------------------------------------------------------
 
 _TOKEN: Final = re.compile(r"[a-z]+(?:'[a-z]+)*|\d+(?:[.,:]\d+)*|[\u4e00-\u9fff]|[,;:()]|(?<= )-+(?= )")
 _BREAKS: Final = frozenset(",;:()-")
@@ -89,12 +124,13 @@ class Words:
         self.fold: dict[str, str] = data["fold"]
         self.function = frozenset(" ".join(data["function"]).split())
         self.weak = frozenset(data["weak"].split())
+        self.particulars = frozenset(data["particulars"].split())
         self.interjections = frozenset(data["interjections"].split())
 
 
 def _text(value: Any) -> str:
     # YAML reads some words (yes, no, on, off) as booleans unless quoted.
-    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else str(value)
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 @functools.cache
@@ -105,7 +141,7 @@ def words_data() -> Words:
 
 @functools.lru_cache(maxsize=65536)
 def expand(token: str) -> tuple[str, ...]:
-    """Return the words a token stands for: ``don't`` is ``do not``, ``Ruth's`` is ``ruth s``, ``4,500`` is ``4500``."""
+    """Return the words of a token: ``don't`` is ``do not``, ``Ruth's`` ``ruth s``, ``4,500`` ``4500``."""
     data = words_data()
     if token[0] in "0123456789":
         return (token.replace(",", "").replace(":", " ").replace(".", " ").split()[0],)
@@ -185,7 +221,7 @@ def _tail(word: str) -> str:
     return word[:-1] + "i" if word.endswith("y") and len(word) > 3 else word
 
 
-# -- sentences ------------------------------------------------------------------------------------------------------
+# -- sentences -----------------------------------------------------------------------------------
 
 _SENTENCE: Final = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]*]*\s+|\s*\n\s*|(?<=[\u3002\uff01\uff1f])")
 _QUESTION: Final = re.compile(r"\?[\"'\u201d\u2019)\]!?.*\s]*\Z")
@@ -202,6 +238,7 @@ class Sentence:
         breaks: Positions at which clauses begin.
         offset: Position of the first word in the reply.
         question: Whether it ends with a question mark.
+        last: Whether it ends here, and is not cut for its length.
         hits: Spans of the phrase categories.
     """
 
@@ -211,11 +248,16 @@ class Sentence:
     breaks: list[int]
     offset: int
     question: bool
+    last: bool
     hits: Hits = field(default_factory=dict)
 
     def has(self, *categories: str) -> bool:
         """Whether any of the categories was found."""
-        return any(category in self.hits for category in categories)
+        hits = self.hits
+        for category in categories:
+            if category in hits:
+                return True
+        return False
 
 
 def sentences_of(text: str) -> list[Sentence]:
@@ -225,14 +267,21 @@ def sentences_of(text: str) -> list[Sentence]:
     for raw in _SENTENCE.split(text[:MAX_CHARACTERS]):
         if not raw:
             continue
-        words, breaks = tokenise(normalise(raw))
-        question = _QUESTION.search(raw) is not None
+        words, stems, breaks, question = _parsed(raw)
         for start in range(0, len(words), MAX_SENTENCE):
             part = words[start : start + MAX_SENTENCE]
             if offset + len(part) > MAX_WORDS:
                 return found
             begins = [0, *(b - start for b in breaks if 0 < b - start < len(part))]
             last = start + MAX_SENTENCE >= len(words)
-            found.append(Sentence(raw, part, [stem(w) for w in part], begins, offset, question and last))
+            cut = stems[start : start + MAX_SENTENCE]
+            found.append(Sentence(raw, part, cut, begins, offset, question and last, last))
             offset += len(part)
     return found
+
+
+@functools.lru_cache(maxsize=8192)
+def _parsed(raw: str) -> tuple[list[str], list[str], list[int], bool]:
+    """Return words, stems, clause beginnings and whether it asks. The lists are shared: never change them."""
+    words, breaks = tokenise(normalise(raw))
+    return words, [stem(word) for word in words], breaks, _QUESTION.search(raw) is not None

@@ -9,24 +9,26 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
 
 from empathy_gym.simulators.dialogue import PerceptionRequest
 from empathy_gym.simulators.embedded.features import (
     Sentence,
     expand,
+    load,
     normalise,
     read_data,
     stem,
     tokenise,
     words_data,
 )
-from empathy_gym.simulators.scenario import Item
+from empathy_gym.simulators.scenario import Feeling, Item
 
 CACHED_SITUATIONS: Final = 128
 KINDS: Final = (
-    "topics", "facts", "feelings", "attempts", "constraints", "strengths", "perspectives", "claims", "boundaries"
+    "topics", "facts", "feelings", "attempts", "constraints", "strengths", "perspectives", "claims",
+    "boundaries",
 )  # fmt: skip
 SINGLE: Final = frozenset({"topics", "feelings", "boundaries"})
 """Kinds of item that one cue is enough for."""
@@ -52,6 +54,19 @@ def weak_stems() -> frozenset[str]:
     return frozenset(stem(word) for word in data.weak | data.function)
 
 
+@functools.cache
+def function_stems() -> frozenset[str]:
+    """Return the stems of function words."""
+    return frozenset(stem(word) for word in words_data().function)
+
+
+@functools.cache
+def everyday_stems() -> frozenset[str]:
+    """Return the stems of words that stand in many situations."""
+    lines = (line.split("#")[0] for line in read_data("everyday.txt").splitlines())
+    return frozenset(stem(word) for line in lines for word in line.split())
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One compiled item.
@@ -61,96 +76,194 @@ class Entry:
         kind: One of `KINDS`.
         mask: The bits of its cues.
         single: Whether one cue is enough.
+        words: Stems of its text.
     """
 
     item: Item
     kind: str
     mask: int
     single: bool
+    words: frozenset[str]
+
+
+class Token(NamedTuple):
+    """A word that hits cues.
+
+    Attributes:
+        at: Position in its sentence.
+        rare: Cues hit by a word that stands in few situations.
+        strong: Cues hit by a telling word, `rare` ones included.
+        weak: Cues hit by a word that stands everywhere.
+        family: Feelings hit by a word of the same family.
+    """
+
+    at: int
+    rare: int
+    strong: int
+    weak: int
+    family: int
+
+
+@dataclass(slots=True)
+class Posting:
+    """What the index knows of one stem: masks as in `Token`, the phrases anchored in it, all its cues."""
+
+    rare: int = 0
+    strong: int = 0
+    weak: int = 0
+    family: int = 0
+    phrases: list[Phrase] = field(default_factory=list)
+    any: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """The words around the anchor of a cue of several words."""
+    """The words around the anchor of a cue of several words, and how telling they are together."""
 
     before: tuple[str, ...]
     after: tuple[str, ...]
     mask: int
-    weak: bool
+    weight: int
+
+
+def variants(word: str) -> tuple[str, ...]:
+    """Return a word and what it becomes by losing a letter: words one slip apart have a variant in common."""
+    return (word, *(word[:i] + word[i + 1 :] for i in range(len(word))))
 
 
 class Index:
-    """The cues of one situation. Items are added when they are first seen; a mask hides those not yet known."""
+    """The cues of one situation. Items are added when first seen; a mask hides those not yet known."""
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
-        self.strong: dict[str, int] = {}
-        self.weak: dict[str, int] = {}
-        self.phrases: dict[str, list[Phrase]] = {}
+        self.postings: dict[str, Posting] = {}
+        self.predicates: dict[tuple[str, int], int] = {}
+        self.slips: dict[tuple[str, int], str | None] = {}
+        self.near: dict[str, list[str]] = {}
         self._bits = 0
 
     def add(self, kind: str, item: Item) -> Entry:
         """Compile an item."""
         first = self._bits
         for cue in item.cues or derived_cues(item):
-            self._add_cue(cue)
+            self._add_cue(cue, kind)
         mask = (1 << self._bits) - (1 << first)
-        entry = Entry(item, kind, mask, kind in SINGLE)
+        if isinstance(item, Feeling):
+            for one in family_words(item):
+                self._posting(one, mask).family |= mask
+        words = frozenset(stem(word) for word in tokenise(normalise(item.text))[0])
+        entry = Entry(item, kind, mask, kind in SINGLE, words)
         self.entries[item.id] = entry
         return entry
 
-    def _add_cue(self, cue: str) -> None:
+    def _add_cue(self, cue: str, kind: str) -> None:
         bit = 1 << self._bits
         self._bits += 1
         for alternative in cue.split("|"):
             words, _ = tokenise(normalise(alternative))
             stems = [stem(w) for w in words if w != "s"]
             if len(stems) == 1:
-                table = self.weak if stems[0] in weak_stems() else self.strong
-                for one in synonyms().get(stems[0], stems):
-                    table[one] = table.get(one, 0) | bit
+                self._add_word(stems[0], bit, kind)
             elif stems:
-                self._add_phrase(stems, bit)
+                self._add_phrase(stems, bit, kind)
 
-    def _add_phrase(self, stems: list[str], bit: int) -> None:
-        rare = [s for s in stems if s not in weak_stems()]
-        anchor = max(range(len(stems)), key=lambda i: (stems[i] in rare, len(stems[i]), -i))
-        phrase = Phrase(tuple(reversed(stems[:anchor])), tuple(stems[anchor + 1 :]), bit, False)
-        self.phrases.setdefault(stems[anchor], []).append(phrase)
+    def _posting(self, one: str, mask: int) -> Posting:
+        if one not in self.postings:
+            for variant in variants(one):
+                self.near.setdefault(variant, []).append(one)
+        posting = self.postings.setdefault(one, Posting())
+        posting.any |= mask
+        return posting
 
-    def hits(self, sentence: Sentence, skip: range | frozenset[int] = range(0)) -> tuple[int, int]:
-        """Return the cues hit by telling words, and by frequent ones, in a sentence."""
-        strong = weak = 0
-        stems = [s for s in sentence.stems if s != "s"] if not skip else [
-            s for i, s in enumerate(sentence.stems) if s != "s" and i not in skip
-        ]  # fmt: skip
+    def _add_word(self, word: str, bit: int, kind: str) -> None:
+        # "Wrong" says little, unless it is what the user claims not to have done.
+        faint = function_stems() if kind == "claims" else weak_stems()
+        for one in synonyms().get(word, (word,)):
+            posting = self._posting(one, bit)
+            if word in faint or one in faint:
+                posting.weak |= bit
+            else:
+                posting.strong |= bit
+                posting.rare |= 0 if one in everyday_stems() or one in weak_stems() else bit
+
+    def _add_phrase(self, stems: list[str], bit: int, kind: str) -> None:
+        telling = [s for s in stems if s not in weak_stems()]
+        anchor = max(range(len(stems)), key=lambda i: (stems[i] in telling, len(stems[i]), -i))
+        before, after = tuple(reversed(stems[:anchor])), tuple(stems[anchor + 1 :])
+        self._posting(stems[anchor], bit).phrases.append(
+            Phrase(before, after, bit, _weight(stems, kind, bool(telling)))
+        )
+
+    def tokens(self, sentence: Sentence, skip: frozenset[int], mask: int) -> list[Token]:
+        """Return the words of a sentence that hit cues within a mask, but for the positions in `skip`.
+
+        Args:
+            sentence: The sentence.
+            skip: Positions in the reply that do not count, because they are copied.
+            mask: The cues that may be known.
+        """
+        found: list[Token] = []
+        stems, known = sentence.stems, self.postings.get
         for at, one in enumerate(stems):
-            strong |= self.strong.get(one, 0)
-            weak |= self.weak.get(one, 0)
-            for phrase in self.phrases.get(one, ()):
-                if phrase.mask & ~strong and _stands(phrase, stems, at):
-                    strong |= phrase.mask
-        return strong, weak & ~strong
+            posting = known(one)
+            if posting is None or not posting.any & mask:
+                continue
+            rare, strong, weak = posting.rare, posting.strong, posting.weak
+            for phrase in posting.phrases:
+                if phrase.mask & mask & ~rare and _stands(phrase, stems, at):
+                    if phrase.weight == 3:
+                        rare |= phrase.mask
+                        strong |= phrase.mask
+                    elif phrase.weight == 2:
+                        strong |= phrase.mask
+                    else:
+                        weak |= phrase.mask
+            strong &= mask
+            weak &= mask & ~strong
+            family = posting.family & mask
+            if (strong or weak or family) and sentence.offset + at not in skip:
+                found.append(Token(at, rare & mask, strong, weak, family))
+        return found
+
+
+def _weight(stems: Sequence[str], kind: str, telling: bool) -> int:
+    """Return how telling a phrase is: 3 as a rare word, 2 as an everyday one, 1 as a frequent one."""
+    if telling or kind == "claims":
+        return 3
+    return 2 if len(stems) > 2 or kind == "perspectives" else 1
 
 
 def _stands(phrase: Phrase, stems: Sequence[str], at: int) -> bool:
     position = at
     for word in phrase.after:
-        for step in range(1, GAP + 2):
-            if position + step < len(stems) and stems[position + step] == word:
-                position += step
-                break
-        else:
+        near = stems[position + 1 : position + GAP + 2]
+        if word not in near:
             return False
+        position += near.index(word) + 1
     position = at
     for word in phrase.before:
-        for step in range(1, GAP + 2):
-            if position - step >= 0 and stems[position - step] == word:
-                position -= step
-                break
-        else:
+        near = stems[max(0, position - GAP - 1) : position][::-1]
+        if word not in near:
             return False
+        position -= near.index(word) + 1
     return True
+
+
+@functools.cache
+def families() -> dict[str, tuple[str, ...]]:
+    """Return, for the stem of a feeling word, the stems of its families."""
+    found: dict[str, dict[str, None]] = {}
+    for text in load("feelings.yaml")["families"].values():
+        stems = [stem(word) for word in text.split()]
+        for one in stems:
+            found.setdefault(one, {}).update(dict.fromkeys(stems))
+    return {one: tuple(group) for one, group in found.items()}
+
+
+def family_words(item: Feeling) -> tuple[str, ...]:
+    """Return the stems of words that name the same kind of feeling."""
+    words, _ = tokenise(normalise(" ".join([item.name, *item.cues]).replace("|", " ")))
+    return tuple(dict.fromkeys(one for word in words for one in families().get(stem(word), ())))
 
 
 def derived_cues(item: Item) -> tuple[str, ...]:
@@ -164,8 +277,13 @@ class View:
     """What of an index a request may know."""
 
     index: Index
-    entries: tuple[Entry, ...]
+    entries: dict[str, list[Entry]]
     mask: int
+
+    def __contains__(self, one: object) -> bool:
+        """Whether a stem is a cue of an item that may be known; the index may hold more than that."""
+        posting = self.index.postings.get(one) if isinstance(one, str) else None
+        return posting is not None and posting.any & self.mask != 0
 
 
 class Indices:
@@ -184,10 +302,11 @@ class Indices:
         entries = self._entries(index, request)
         if entries is None:  # Another situation under the same key: only a hand-made request can do that.
             index = self._new(request.situation)
-            entries = self._entries(index, request) or ()
+            entries = self._entries(index, request) or {}
         mask = 0
-        for entry in entries:
-            mask |= entry.mask
+        for group in entries.values():
+            for entry in group:
+                mask |= entry.mask
         return View(index, entries, mask)
 
     def _new(self, key: str) -> Index:
@@ -197,16 +316,21 @@ class Indices:
             self._indices.popitem(last=False)
         return index
 
-    def _entries(self, index: Index, request: PerceptionRequest) -> tuple[Entry, ...] | None:
-        found: list[Entry] = []
+    def _entries(self, index: Index, request: PerceptionRequest) -> dict[str, list[Entry]] | None:
+        """Return the entries of the items of a request by kind; None if one differs from what is indexed."""
+        found: dict[str, list[Entry]] = {}
         known = index.entries
         for kind in KINDS:
+            group = found[kind] = []
             items: Iterable[Item] = getattr(request, kind)
             for item in items:
                 entry = known.get(item.id)
                 if entry is None:
                     entry = index.add(kind, item)
-                elif entry.item is not item and (entry.item != item or entry.kind != kind):
-                    return None
-                found.append(entry)
-        return tuple(found)
+                elif entry.item is not item:
+                    if entry.kind != kind or entry.item != item:
+                        return None
+                    # The same item from another copy of the situation: compare by identity from now on.
+                    entry = known[item.id] = replace(entry, item=item)
+                group.append(entry)
+        return found

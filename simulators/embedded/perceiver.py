@@ -1,20 +1,145 @@
-"""The embedded perceiver: reads a reply by matching, with integers only."""
+"""The embedded perceiver: reads a reply by matching alone, in integers, the same on every machine.
+
+    characters -> words -> phrases and cues -> guards -> one function a field -> heads -> `Appraisal`
+
+It knows no model, no clock and no randomness, and what it caches never changes what it finds. What it sees of
+a situation are the items of the request; `say` lines and `must_not_affirm` are never read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Final, Protocol
 
-from empathy_gym.simulators.appraisal import Appraisal
+from empathy_gym.simulators.appraisal import LEVELS, Appraisal
 from empathy_gym.simulators.dialogue import PerceptionRequest
+from empathy_gym.simulators.embedded import acts, chinese, guards, spelling, understanding
+from empathy_gym.simulators.embedded.features import Sentence, sentences_of
+from empathy_gym.simulators.embedded.items import Indices, View
+from empathy_gym.simulators.embedded.lines import Line, copied_positions, heard, line_of, repetition
+from empathy_gym.simulators.embedded.reply import Reply, phrase_stems, phrases
+from empathy_gym.simulators.embedded.stance import stance
+
+VERSION: Final = 1
+"""Raise it with every change of code that changes a level."""
+
+
+class Head(Protocol):
+    """A learned correction of one field, applied after structure.
+
+    Attributes:
+        field: The field of the appraisal it may change.
+    """
+
+    field: str
+
+    def level(self, features: Mapping[str, int]) -> int | None:
+        """Return a level from the levels so far and counts of the reply, or None to leave it."""
+        ...
+
+
+HEADS: Final[tuple[Head, ...]] = ()
+"""Learned heads. None so far: nothing learned has beaten structure on held-out edits."""
 
 
 class EmbeddedPerceiver:
-    """First, thin version: form only. The real one replaces it."""
+    """Reads replies into appraisals, offline.
 
-    fingerprint = "embedded@000000000000"
+    Args:
+        heads: Learned corrections, applied in order.
+    """
+
+    def __init__(self, heads: Sequence[Head] = HEADS) -> None:
+        self._heads = tuple(heads)
+        self._indices = Indices()
+        self.fingerprint = f"embedded@{_content_hash()[:12]}"
 
     def perceive(self, items: Sequence[PerceptionRequest]) -> list[Appraisal]:
-        """Return one appraisal for each request, in order."""
-        return [
-            Appraisal() if request.reply.strip() else Appraisal(form=0, guard="empty") for request in items
-        ]
+        """Return one appraisal for each request, in order; any string at all can be read."""
+        return [self._perceive(request) for request in items]
+
+    def _perceive(self, request: PerceptionRequest) -> Appraisal:
+        sentences = sentences_of(request.reply)
+        view = self._indices.view(request)
+        said = heard(request.messages, "user")
+        if request.language == "en":
+            spelling.correct(sentences, view, said)
+        known = (phrase_stems(), view)
+        line = line_of(sentences)
+        form, guard = guards.form(request.reply, sentences, request.language, line, said, known)
+        if request.language == "zh" and guard != "language":
+            return chinese.appraisal(request, form, guard)
+        reply = _take_apart(request, sentences, view, line, said)
+        safety = guards.safety(sentences)
+        levels, kind = _levels(reply, form)
+        levels["form"] = form
+        if form:
+            levels["repetition"] = repetition(line, heard(request.messages, "assistant"))
+            levels = self._corrected(levels, sentences)
+        quoted = {
+            name: reply.evidence[name] for name in LEVELS if levels.get(name) and name in reply.evidence
+        }
+        return Appraisal(
+            **levels,
+            insight_kind=kind,
+            touched=tuple(sorted(reply.touched)) if form else (),
+            evidence=quoted,
+            guard=safety or guard,
+        )
+
+    def _corrected(self, levels: dict[str, int], sentences: Sequence[Sentence]) -> dict[str, int]:
+        for head in self._heads:
+            features = {**levels, "words": sum(len(s.words) for s in sentences), "sentences": len(sentences)}
+            level = head.level(features)
+            if level is not None and level in LEVELS[head.field]:
+                levels[head.field] = level
+        return levels
+
+
+def _take_apart(
+    request: PerceptionRequest, sentences: list[Sentence], view: View, line: Line, said: list[Line]
+) -> Reply:
+    finder = phrases()
+    words = [word for sentence in sentences for word in sentence.words]
+    copied = copied_positions(line, words, said)
+    tokens = []
+    for sentence in sentences:
+        sentence.hits = finder.find(sentence.words, sentence.breaks)
+        tokens.append(view.index.tokens(sentence, copied, view.mask))
+    return Reply(request, sentences, view, tokens, said)
+
+
+def _levels(reply: Reply, form: int) -> tuple[dict[str, int], str | None]:
+    """Return the levels of fields 3 to 12; where the form is bad only what harms is read."""
+    suggested = acts.mark_advice(reply)
+    advised = acts.advice(reply)
+    invalidation = acts.invalidation(reply)
+    control = acts.control(reply, suggested, advised)
+    if form == 0:
+        return {"invalidation": invalidation, "control": control}, None
+    level, unjust = stance(reply)
+    grounding = understanding.grounding(reply)
+    insight, kind = understanding.insight(reply)
+    return {
+        "grounding": grounding,
+        "feeling": understanding.feeling(reply),
+        "warmth": acts.warmth(reply, grounded=grounding >= 1),
+        "exploration": acts.exploration(reply),
+        "insight": insight,
+        "advice": advised,
+        "affirmation": acts.affirmation(reply),
+        "stance": level,
+        "invalidation": 2 if unjust else invalidation,
+        "control": control,
+    }, kind
+
+
+def _content_hash() -> str:
+    """Return the SHA-256 of the version and of every data file."""
+    digest = hashlib.sha256(str(VERSION).encode())
+    folder = resources.files("empathy_gym.simulators.embedded") / "data"
+    for file in sorted(folder.iterdir(), key=lambda f: f.name):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

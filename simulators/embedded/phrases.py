@@ -1,8 +1,8 @@
 """Phrases of many categories, found in one pass: a pattern language and a lazily built automaton.
 
-A pattern is plain English with ``(a|b c|)`` for alternatives, a group followed by ``?`` (may be missing), ``*`` (any
-number of times) or ``+`` (at least once), ``@name`` for a class of words, ``_`` for any one word, ``..`` for none to
-two words, ``^`` for the beginning of a clause and ``$`` for the end of a sentence.
+A pattern is plain English with ``(a|b c|)`` for alternatives, a group followed by ``?`` (may be missing),
+``*`` (any number of times) or ``+`` (at least once), ``@name`` for a class of words, ``_`` for any one word,
+``..`` for none to two words, ``^`` for the beginning of a clause and ``$`` for the end of a sentence.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 Span = tuple[int, int]
 Hits = dict[str, list[Span]]
+Edges = tuple[dict[str, list[int]], list[int]]
 
+MARKS: Final = ("?", "*", "+")
 END: Final = "$"
 UNKNOWN: Final = "?"
 """Stands for every word that no pattern mentions, so that strange words cannot fill the memory."""
@@ -38,38 +40,42 @@ class _State:
     places: tuple[int, ...]
     ends: tuple[str, ...]
     next: dict[str, _State | None] = field(default_factory=dict)
+    edges: Edges | None = None
 
 
 class Phrases:
     """Categories of phrases.
 
     Args:
-        classes: Words separated by ``|``, by class name.
-        categories: Patterns by category.
+        files: For each data file, its patterns by category; the category ``classes`` holds its
+            classes of words, separated by ``|``, by name.
         split: How a piece of English becomes words (contractions expanded).
     """
 
-    def __init__(
-        self,
-        classes: Mapping[str, str],
-        categories: Mapping[str, Iterable[str]],
-        split: Callable[[str], Sequence[str]],
-    ) -> None:
-        self._classes, self._split = classes, split
+    def __init__(self, files: Iterable[Mapping[str, Any]], split: Callable[[str], Sequence[str]]) -> None:
+        self._split = split
+        self._classes: Mapping[str, str] = {}
         self._nodes: list[_Node] = []
         self._states: dict[tuple[int, ...], _State] = {}
         self.vocabulary: set[str] = {END}
-        anywhere, starting = self._node(), self._node()
-        for category, patterns in categories.items():
-            end = self._node()
-            self._nodes[end].ends = category
-            for pattern in patterns:
-                pieces = _PIECE.findall(str(pattern))
-                begin = starting if pieces[0] == "^" else anywhere
-                self._nodes[self._sequence(pieces[pieces[0] == "^" :], self._branch(begin))].free.append(end)
-        self._anywhere, self._starting = self._state([anywhere]), self._state([starting])
+        places = self._node(), self._node()
+        for file in files:
+            self._classes = file["classes"]
+            for category, patterns in file.items():
+                if category != "classes":
+                    self._add(category, patterns, *places)
+        self._anywhere, self._starting = (self._state([place]) for place in places)
 
-    # -- building ------------------------------------------------------------------------------------------------
+    # -- building ---------------------------------------------------------------------------------
+
+    def _add(self, category: str, patterns: Iterable[str], anywhere: int, starting: int) -> None:
+        end = self._node()
+        self._nodes[end].ends = category
+        for pattern in patterns:
+            pieces = _PIECE.findall(str(pattern))
+            at_start = pieces[0] == "^"
+            begin = self._branch(starting if at_start else anywhere)
+            self._nodes[self._sequence(pieces[at_start:], begin)].free.append(end)
 
     def _node(self) -> int:
         self._nodes.append(_Node())
@@ -90,23 +96,23 @@ class Phrases:
         """Append a sequence of pieces; return the place after it."""
         at = 0
         while at < len(pieces):
-            piece = pieces[at]
+            piece, close = pieces[at], at
             if piece == "(":
                 close = _closing(pieces, at)
-                mark = pieces[close + 1] if close + 1 < len(pieces) else ""
+            mark = pieces[close + 1] if close + 1 < len(pieces) and pieces[close + 1] in MARKS else ""
+            if piece == "(":
                 place = self._group(_split_alternatives(pieces[at + 1 : close]), mark, place)
-                at = close + (mark in ("?", "*", "+"))
             elif piece.startswith("@"):
                 alternatives = [_PIECE.findall(part) for part in self._classes[piece[1:]].split("|")]
-                mark = pieces[at + 1] if at + 1 < len(pieces) else ""
                 place = self._group(alternatives, mark, place)
-                at += mark in ("?", "*", "+")
+            elif mark:
+                place = self._group([[piece]], mark, place)
             elif piece in ("_", ".."):
                 place = self._anything(place, optional=piece == "..")
             else:
                 for word in [END] if piece == END else self._split(piece):
                     place = self._word(word, place)
-            at += 1
+            at = close + 1 + len(mark)
         return place
 
     def _group(self, alternatives: Sequence[Sequence[str]], mark: str, place: int) -> int:
@@ -130,7 +136,7 @@ class Phrases:
         self._nodes[place].free.append(end)
         return end
 
-    # -- finding -------------------------------------------------------------------------------------------------
+    # -- finding ----------------------------------------------------------------------------------
 
     def _state(self, places: Iterable[int]) -> _State:
         """Return the state of a set of places and of all that follow from them for nothing."""
@@ -152,15 +158,26 @@ class Phrases:
         return bool(node.words or node.any or node.ends)
 
     def _step(self, state: _State, word: str) -> _State | None:
-        after: list[int] = []
-        for place in state.places:
-            node = self._nodes[place]
-            after.extend(target for edge, target in node.words if edge == word)
-            if word != END:
-                after.extend(node.any)
+        if state.edges is None:
+            state.edges = self._edges(state.places)
+        by_word, by_any = state.edges
+        after = by_word.get(word, [])
+        if word != END:
+            after = [*after, *by_any]
         found = self._state(after) if after else None
         state.next[word] = found
         return found
+
+    def _edges(self, places: Iterable[int]) -> Edges:
+        """Return where each word leads from a set of places, and where any word leads."""
+        by_word: dict[str, list[int]] = {}
+        by_any: list[int] = []
+        for place in places:
+            node = self._nodes[place]
+            by_any.extend(node.any)
+            for word, target in node.words:
+                by_word.setdefault(word, []).append(target)
+        return by_word, by_any
 
     def find(self, words: Sequence[str], begins: Iterable[int]) -> Hits:
         """Return the spans of each category in the words of one sentence.
@@ -173,8 +190,11 @@ class Phrases:
         read = [word if word in known else UNKNOWN for word in words]
         read.append(END)
         hits: Hits = {}
+        first = self._anywhere.next
         for at in range(len(words)):
-            self._follow(self._anywhere, read, at, hits)
+            # Few words begin a phrase: the others are passed over without a call.
+            if first.get(read[at], self) is not None:
+                self._follow(self._anywhere, read, at, hits)
         for at in begins:
             if at < len(words):
                 self._follow(self._starting, read, at, hits)
@@ -214,3 +234,17 @@ def _split_alternatives(pieces: Sequence[str]) -> list[list[str]]:
         else:
             parts[-1].append(piece)
     return parts
+
+
+def outside(spans: Iterable[Span], blockers: Iterable[Span]) -> list[Span]:
+    """Return the spans that no blocker overlaps."""
+    blocked = list(blockers)
+    return [s for s in spans if not any(s[0] < b[1] and b[0] < s[1] for b in blocked)]
+
+
+def clear(hits: Hits, category: str, *blockers: str) -> list[Span]:
+    """Return the spans of a category that no span of the blocking categories overlaps."""
+    spans = hits.get(category)
+    if not spans:
+        return []
+    return outside(spans, (b for name in blockers for b in hits.get(name, ())))

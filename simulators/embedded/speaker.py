@@ -78,6 +78,8 @@ def _aside(request: SpeakRequest, told: set[str], said: str) -> str:
     known = set(request.state.disclosed)
     if request.appraisal.advice:
         return next((c.text for c in situation.constraints if c.text not in said), "")
+    if len(told) > 1:
+        return ""
     if told:
         return next((f.text for f in situation.feelings if f.text not in said and told & set(f.because)), "")
     untold = (f.text for f in situation.feelings if known & set(f.because))
@@ -139,7 +141,11 @@ def _something_else(request: SpeakRequest, said: str, line: str) -> str:
     """Return a line that was not said when the fitting ones have run out: another reaction, or two together."""
     reactions = request.scenario.speech.reactions
     mood = "low" if request.state.emotion < 40 else "mid"
-    neutral = [*reactions.get(f"flat_{mood}", ()), *reactions.get("flat_high", ()), *reactions.get("declines", ())]
+    neutral = [
+        *reactions.get(f"flat_{mood}", ()),
+        *reactions.get("flat_high", ()),
+        *reactions.get("declines", ()),
+    ]
     first = _unsaid(request, neutral, said, "else")
     if first:
         return f"{line} {first}".strip()

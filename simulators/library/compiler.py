@@ -295,7 +295,9 @@ def load_scenarios(source: str | Path = "train") -> tuple[Scenario, ...]:
 @functools.cache
 def _load_split(split: str) -> tuple[Scenario, ...]:
     sources = [s for s in bundled_situations() if s.split == split]
-    return _ordered(s for source in sources for s in compile_situation(source, load_temperaments(), load_names()))
+    return _ordered(
+        s for source in sources for s in compile_situation(source, load_temperaments(), load_names())
+    )
 
 
 @functools.lru_cache(maxsize=16)

@@ -28,7 +28,9 @@ def read_text(path: Path) -> str:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise ScenarioError(f"{path}: {size:,} bytes; a scenario file has at most {MAX_BYTES:,}. Split it.")
+            raise ScenarioError(
+                f"{path}: {size:,} bytes; a scenario file has at most {MAX_BYTES:,}. Split it."
+            )
         return path.read_text("utf-8")
     except OSError as error:
         raise ScenarioError(f"{path}: cannot be read ({error.strerror or error}).") from None
@@ -49,7 +51,9 @@ def load_yaml(path: Path, text: str | None = None) -> Any:
         for token in yaml.scan(text, Loader=_Loader) if "*" in text else ():
             if isinstance(token, yaml.AliasToken):
                 line = token.start_mark.line + 1
-                raise ScenarioError(f"{path}:{line}: YAML aliases (*{token.value}) are not accepted; write it out.")
+                raise ScenarioError(
+                    f"{path}:{line}: YAML aliases (*{token.value}) are not accepted; write it out."
+                )
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -73,7 +77,9 @@ def load_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                 raise ScenarioError(f"{path}:{number}: not valid JSON ({error}).") from None
 
 
-def validate(model: type[Model], data: Any, path: Path, *, line: int | None = None, text: str | None = None) -> Model:
+def validate(
+    model: type[Model], data: Any, path: Path, *, line: int | None = None, text: str | None = None
+) -> Model:
     """Return the model of a loaded document.
 
     Args:
@@ -94,7 +100,9 @@ def validate(model: type[Model], data: Any, path: Path, *, line: int | None = No
             where = line if text is None else _line_of(text, item["loc"])
             field = ".".join(map(str, item["loc"])) or "(document)"
             got = item["input"]
-            shown = f" (got {got!r})" if isinstance(got, str | int | float | None) and len(repr(got)) < 60 else ""
+            shown = (
+                f" (got {got!r})" if isinstance(got, str | int | float | None) and len(repr(got)) < 60 else ""
+            )
             problems.append(f"{path}{f':{where}' if where else ''}: {field}: {item['msg']}{shown}")
         raise ScenarioError("\n".join(problems)) from None
 

@@ -1,0 +1,288 @@
+"""The command ``empathy-gym``. What a command does is in `benchmarks`, imported when the command runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from empathy_gym.benchmarks.console import FAILURE, complain, err, out, reporting, run_app, safe
+from empathy_gym.benchmarks.run import bench, run_bench
+from empathy_gym.simulators.errors import ScenarioError, unknown_name
+from empathy_gym.simulators.scenario import DIFFICULTIES
+
+app = typer.Typer(
+    name="empathy-gym",
+    help="Conversations with simulated users who have feelings: play, bench, verify.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+)
+scenarios_app = typer.Typer(help="The simulated users.", no_args_is_help=False)
+rule_app = typer.Typer(help="The rule that decides the emotion.", no_args_is_help=False)
+app.add_typer(scenarios_app, name="scenarios")
+app.add_typer(rule_app, name="rule")
+app.command("bench")(bench)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Difficulty = Annotated[str | None, typer.Option(help="easy, normal or hard.")]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line, and return the exit status.
+
+    Args:
+        argv: The arguments; those of the process if None.
+    """
+    return run_app(app, argv)
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        import empathy_gym
+
+        _write([f"empathy-gym {empathy_gym.__version__}"])
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        _write([context.get_help()])
+
+
+def _write(lines: Iterable[str]) -> None:
+    """Print plain lines, as they are."""
+    console = out()
+    for line in lines:
+        console.print(safe(line), soft_wrap=True)
+
+
+def _write_json(value: Any) -> None:
+    sys.stdout.write(f"{json.dumps(value, indent=2)}\n")
+
+
+# -- verify, demo, play, throughput ----------------------------------------------------------------------
+
+
+@app.command()
+@reporting
+def verify(
+    file: Annotated[Path, typer.Argument(help="A JSON Lines file of records, or a bench folder.")],
+    perceive: Annotated[bool, typer.Option("--perceive", help="Read the replies afresh, too.")] = False,
+    scenarios: Annotated[
+        str | None, typer.Option(help="File the scenarios are from, if not bundled.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that the numbers of a record follow from it by the rule.
+
+    Exit status 0: everything matches. 1: something does not, or a line is damaged.
+    """
+    import dataclasses
+
+    from empathy_gym.benchmarks.tables import report_lines
+    from empathy_gym.benchmarks.verify import verify as check
+    from empathy_gym.simulators.library.compiler import load_scenarios
+
+    report = check(file, scenarios=load_scenarios(scenarios) if scenarios else (), perceive=perceive)
+    if as_json:
+        data = dataclasses.asdict(report)
+        data["mismatches"] = [str(mismatch) for mismatch in report.mismatches]
+        _write_json({"ok": report.ok, **data})
+    else:
+        _write(report_lines(report))
+    if not report.ok:
+        raise typer.Exit(FAILURE)
+
+
+@app.command()
+@reporting
+def demo(
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the results.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away what --out holds.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no notices.")] = False,
+) -> None:
+    """Run every scripted policy on the test split: offline, no model, about a minute."""
+    from empathy_gym.benchmarks.suites import DEMO
+
+    folder = out_dir or Path(DEMO.out)
+    # What an earlier version has left in the demo's own folder is nobody's results.
+    run_bench(DEMO.config(), folder, overwrite=overwrite or (None if out_dir is None else False), quiet=quiet)
+    _write(
+        [
+            "",
+            "Next:",
+            f"  empathy-gym verify {folder} --perceive    # check every number, and read every reply again",
+            "  empathy-gym play                         # be the policy yourself",
+        ]
+    )
+
+
+@app.command()
+@reporting
+def play(
+    scenario: Annotated[str | None, typer.Option(help="Id; somebody of the split by default.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation, test or a path.")] = "train",
+    seed: Annotated[int | None, typer.Option(help="Who it is and what they say; random by default.")] = None,
+    difficulty: Difficulty = None,
+    max_turns: Annotated[int | None, typer.Option(help="Cap on scored replies; 8 by default.")] = None,
+    show_emotion: Annotated[
+        bool, typer.Option("--show-emotion/--hide-emotion", help="Show the emotion after every reply.")
+    ] = True,
+) -> None:
+    """Be the policy: talk with a simulated user in the terminal. Nothing is stored."""
+    import numpy as np
+
+    from empathy_gym.benchmarks.play import Game
+    from empathy_gym.envs.setting import ChatSetting, integer
+    from empathy_gym.simulators.library.compiler import find_scenario
+
+    number = None if seed is None else integer("seed", seed, 0)
+    setting = ChatSetting.make({"scenarios": split, "difficulty": difficulty, "max_turns": max_turns})
+    drawn = setting.draw(np.random.default_rng(number))
+    chosen = drawn.scenario if scenario is None else find_scenario(scenario, setting.scenarios)
+    Game(setting, out(), input, show_emotion=show_emotion).play(chosen, drawn.seed)
+
+
+@app.command()
+@reporting
+def throughput(
+    seconds: Annotated[float, typer.Option(help="How long each rate is measured.", min=0.1)] = 3.0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure turns per second on one core, memory and import time."""
+    from empathy_gym.benchmarks.throughput import measure
+
+    measured = measure(seconds)
+    if as_json:
+        _write_json(measured)
+        return
+    _write(
+        f"{name:34} {value:,.2f}" if isinstance(value, float) else f"{name:34} {value}"
+        for name, value in measured.items()
+        if name != "moodsona"
+    )
+    _write([f"moodsona: {measured['moodsona']}"])
+
+
+# -- scenarios -------------------------------------------------------------------------------------------
+
+
+@scenarios_app.command("list")
+@reporting
+def scenarios_list(
+    split: Annotated[str | None, typer.Option(help="train, validation, test or a path; all splits.")] = None,
+    need: Annotated[str | None, typer.Option(help="Only this need.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List scenarios. It names needs: for people, not for policies."""
+    from empathy_gym.benchmarks.tables import scenario_table
+    from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
+    from empathy_gym.simulators.scenario import NEEDS
+
+    if need is not None and need not in NEEDS:
+        raise unknown_name("need", need, NEEDS)
+    found = [s for name in ([split] if split else SPLITS) for s in load_scenarios(name)]
+    found = [s for s in found if need in (None, s.need)]
+    if as_json:
+        _write_json([{"id": s.id, "split": s.split, "topic": s.topic, "need": s.need} for s in found])
+        return
+    out().print(scenario_table(found))
+
+
+@scenarios_app.command("show")
+@reporting
+def scenarios_show(
+    scenario: Annotated[str, typer.Argument(help="Id.")],
+    source: Annotated[
+        str | None, typer.Option("--scenarios", help="File it is from, if not bundled.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one scenario: person, facts, feelings, claims, need."""
+    from empathy_gym.benchmarks.tables import scenario_text
+    from empathy_gym.simulators.library.compiler import find_scenario, load_scenarios
+
+    found = find_scenario(scenario, load_scenarios(source) if source else ())
+    if as_json:
+        _write_json(found.model_dump(mode="json"))
+    else:
+        _write(scenario_text(found))
+
+
+@scenarios_app.command("validate")
+@reporting
+def scenarios_validate(
+    paths: Annotated[list[Path], typer.Argument(help="YAML, JSONL, or a folder of YAML files.")],
+) -> None:
+    """Check scenario files, and name file, line and field of every problem."""
+    from empathy_gym.simulators.library.compiler import load_scenarios
+
+    failed = False
+    for path in paths:
+        try:
+            _write([f"{path}: {len(load_scenarios(path))} scenarios, valid"])
+        except ScenarioError as error:
+            failed = True
+            for line in str(error).splitlines():
+                complain(line)
+    if failed:
+        raise typer.Exit(FAILURE)
+
+
+# -- rule ------------------------------------------------------------------------------------------------
+
+
+@rule_app.command("show")
+@reporting
+def rule_show(as_json: AsJson = False) -> None:
+    """Print the rule table: weights by need, costs, ceilings, thresholds."""
+    from empathy_gym.benchmarks.tables import constants_table, weight_table
+    from empathy_gym.simulators.rule import TableRule
+
+    rule = TableRule()
+    if as_json:
+        _write_json({"fingerprint": rule.fingerprint, "hash": rule.hash, **rule.table})
+        return
+    console = out()
+    console.print(safe(f"{rule.fingerprint}  (sha256 {rule.hash})"))
+    console.print(weight_table(rule.table))
+    console.print(constants_table(rule.table))
+
+
+@rule_app.command("analyse")
+@reporting
+def rule_analyse(difficulty: Difficulty = None, as_json: AsJson = False) -> None:
+    """Search what the rule rewards on levels alone: best, need-blind and constant policies, myopia gap.
+
+    Takes about a minute a difficulty. Exit status 1 if a target is missed.
+    """
+    from empathy_gym.benchmarks.rule_analysis import TARGETS, analyse
+    from empathy_gym.benchmarks.tables import analysis_json, analysis_table, missed_targets
+    from empathy_gym.simulators.rule import TableRule
+
+    if difficulty is not None and difficulty not in DIFFICULTIES:
+        raise unknown_name("difficulty", difficulty, DIFFICULTIES)
+    rule, missed, found = TableRule(), [], {}
+    for level in [difficulty] if difficulty else DIFFICULTIES:
+        with err().status(f"searching, {level} ..."):
+            rows = analyse(rule, level)
+        missed += missed_targets(rows)
+        found[level] = analysis_json(rows)
+        if not as_json:
+            out().print(analysis_table(rows))
+    if as_json:
+        _write_json({"rule": rule.fingerprint, "targets": TARGETS, "missed": missed, "difficulties": found})
+    for line in missed:
+        complain(f"target missed: {line}")
+    if missed:
+        raise typer.Exit(FAILURE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What a listener who knows how these people talk can hear in a line, and could say about what was told.
+
+The bundled situations come with lines of good listeners (`Item.say`). The phrase book finds, from the words of the
+conversation alone, which facts have been told, and offers the lines that rest on nothing else: not the need, not the
+emotion, not what is still untold. Users from elsewhere are not in it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from empathy_gym.simulators.library.compiler import apply_twin, bundled_situations, load_temperaments
+from empathy_gym.simulators.scenario import Fact, Item, Situation
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The lines of one situation that what has been told allows, by kind; the latest told first."""
+
+    facts: list[str]
+    feelings: list[str]
+    topics: list[str]
+    affirming: list[str]
+    reading: list[str]
+    weighing: list[str]
+    suggesting: list[str]
+    fair: list[str]
+
+
+@functools.cache
+def _situations() -> Mapping[str, tuple[Situation, Fact]]:
+    """Return each bundled fact by its text, with a situation it stands in."""
+    found: dict[str, tuple[Situation, Fact]] = {}
+    for source in bundled_situations():
+        for situation in (source.situation, *(apply_twin(source.situation, twin) for twin in source.twins)):
+            for fact in situation.facts:
+                found.setdefault(fact.text, (situation, fact))
+    return found
+
+
+@functools.cache
+def _reactions() -> Mapping[str, str]:
+    """Return each line of the bundled temperaments with the reaction it belongs to."""
+    return {
+        line: reaction
+        for temperament in load_temperaments()
+        for reaction, options in temperament.reactions.items()
+        for line in options
+    }
+
+
+def reaction_in(line: str) -> str | None:
+    """Return the reaction with which a user's line begins (`library.REACTIONS`), or None if it is not a known one."""
+    known = _reactions()
+    at = len(line)
+    while at > 0:
+        if line[:at] in known:
+            return known[line[:at]]
+        at = line.rfind(" ", 0, at)
+    return None
+
+
+def look_up(said: Sequence[str]) -> Entry | None:
+    """Return what could be said to a user who has said this; None if nothing of it is known.
+
+    Args:
+        said: The user's lines, in order.
+    """
+    text = "\n".join(said)
+    told = [(text.index(line), *entry) for line, entry in _situations().items() if line in text]
+    if not told:
+        return None
+    told.sort(key=lambda found: -found[0])
+    # A twin shares facts with its siblings: the one that knows most of what was told is the one meant.
+    situation = max((s for _, s, _ in told), key=lambda s: sum(f.text in text for f in s.facts))
+    known = [fact.id for _, _, fact in told]
+    rank = {fact: at for at, fact in enumerate(known)}
+
+    def about(items: Sequence[Item], *grounds: str) -> list[str]:
+        """Return the lines of items that rest on something told, those on the latest fact first."""
+        allowed = []
+        for item in items:
+            refs = next((refs for name in grounds if (refs := getattr(item, name, ()))), ())
+            refs = (refs,) if isinstance(refs, str) else refs
+            if not refs or any(ref in rank for ref in refs):
+                allowed.append((min((rank[ref] for ref in refs if ref in rank), default=len(rank)), item))
+        allowed.sort(key=lambda pair: pair[0])
+        return [line for _, item in allowed for line in item.say]
+
+    latest = {topic for _, _, fact in told[:2] for topic in fact.topics}
+    topics = sorted(situation.topics, key=lambda topic: topic.id not in latest)
+    views = situation.perspectives
+    return Entry(
+        facts=[line for _, _, fact in told for line in fact.say[:1]],
+        feelings=about([f for f in situation.feelings if f.held], "because"),
+        topics=[line for topic in topics for line in topic.say],
+        affirming=about(situation.strengths, "evidence"),
+        reading=about([p for p in views if p.kind == "other"], "because"),
+        weighing=about([p for p in views if p.kind in ("both_sides", "proportion")], "because"),
+        suggesting=about([*situation.constraints, *situation.attempts], "fact"),
+        fair=[
+            line
+            for claim in situation.claims
+            if claim.evidence and all(fact in rank for fact in claim.evidence)
+            for line in claim.fair_readings
+        ],
+    )

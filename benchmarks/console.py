@@ -1,0 +1,109 @@
+"""The terminal: where things are printed, and where an error becomes one line and an exit status."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from empathy_gym.simulators.errors import ConfigError, EmpathyGymError, ScenarioError, did_you_mean
+
+USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+"""Exit statuses: a mistake of the user's, something that did not work, Ctrl-C."""
+PIPE_WIDTH: Final = 140
+"""Columns where the output is not a terminal."""
+
+# What a policy writes must not move the cursor, turn the line round or break the encoding.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+P = ParamSpec("P")
+
+
+def out() -> Console:
+    """Return the console of standard output."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+
+
+def err() -> Console:
+    """Return the console of standard error."""
+    return Console(stderr=True, width=None if sys.stderr.isatty() else 10_000, highlight=False)
+
+
+def safe(text: object, style: str = "") -> Text:
+    """Return foreign text for printing: no markup is read in it and no control characters are left."""
+    return Text(_CONTROL.sub("\ufffd", str(text)), style=style)
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message as one line."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    return _CONTROL.sub("\ufffd", lines[0]) + more
+
+
+def complain(message: str) -> None:
+    """Print an error on standard error."""
+    err().print(safe(f"Error: {message}"), soft_wrap=True)
+
+
+def status_of(error: EmpathyGymError) -> int:
+    """Return the exit status of an error."""
+    return USAGE if isinstance(error, ConfigError | ScenarioError) else FAILURE
+
+
+def reporting(command: Callable[P, None]) -> Callable[P, None]:
+    """Make a command report this package's errors as one line and a status, without a traceback."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except EmpathyGymError as error:
+            complain(one_line(error))
+            raise typer.Exit(status_of(error)) from None
+
+    return run
+
+
+def run_app(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
+    """Run an app and return its exit status.
+
+    Args:
+        app: The commands; each reports its own errors.
+        argv: The arguments; those of the process if None.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        status = app(args=list(sys.argv[1:] if argv is None else argv), standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except (typer.Abort, KeyboardInterrupt):
+        complain("interrupted.")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except Exception as error:
+        message = _usage_message(error)
+        if message is None:
+            raise
+        complain(message)
+        return USAGE
+
+
+def _usage_message(error: Any) -> str | None:
+    """Return the message of a wrong command line, or None for any other error."""
+    if not callable(getattr(error, "format_message", None)):
+        return None
+    close = getattr(error, "possibilities", None)
+    if close and getattr(error, "option_name", None):
+        return f"No such option: {error.option_name}.{did_you_mean(error.option_name, close)} See --help."
+    return f"{error.format_message()} See --help."

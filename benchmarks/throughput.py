@@ -1,0 +1,151 @@
+"""How fast the embedded user answers, on one core.
+
+Rates are turns per second of processor time of this process, so that other processes on the machine do not
+count; the rates by the clock are given beside them. Replies are varied and 200 characters long, built from
+lines that are written with the scenarios, so that there is something to read in each.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import Any, Final
+
+import gymnasium as gym
+import numpy as np
+
+import empathy_gym  # noqa: F401  (registers the environments)
+from empathy_gym.simulators.library.compiler import load_scenarios
+
+LENGTH: Final = 200
+"""Characters of a reply."""
+NUM_ENVS: Final = 256
+_REPLIES: Final = 4096
+_IMPORTS: Final = "numpy, pydantic, gymnasium"
+
+
+def varied_replies(count: int = _REPLIES, length: int = LENGTH, seed: int = 0) -> list[str]:
+    """Return different replies of one length.
+
+    Args:
+        count: How many.
+        length: Characters of each.
+        seed: Seed of the choice of lines.
+    """
+    lines = sorted(
+        {line for s in load_scenarios("train") for item in s.situation.items() for line in item.say}
+    )
+    rng = np.random.default_rng(seed)
+    replies = []
+    for number in range(count):
+        text = f"({number}) "
+        while len(text) < length:
+            text += f"{lines[int(rng.integers(len(lines)))]} "
+        replies.append(text[: length - 1].rstrip().ljust(length - 1, "e") + ".")
+    return replies
+
+
+def _rates(step: Callable[[], int], seconds: float) -> tuple[float, float]:
+    """Return turns per second of processor time and of the clock; `step` returns the turns it took."""
+    step()
+    turns, wall, cpu = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < seconds:
+        turns += step()
+    return turns / (time.process_time() - cpu), turns / (time.perf_counter() - wall)
+
+
+def vector_rates(seconds: float, num_envs: int = NUM_ENVS) -> tuple[float, float]:
+    """Return the rates of the vector environment, autoreset included."""
+    replies: Iterator[str] = itertools.cycle(varied_replies())
+    envs = gym.make_vec("EmpathyChat-v0", num_envs=num_envs)
+    envs.reset(seed=0)
+
+    def step() -> int:
+        envs.step(tuple(itertools.islice(replies, num_envs)))
+        return num_envs
+
+    try:
+        return _rates(step, seconds)
+    finally:
+        envs.close()
+
+
+def single_rates(seconds: float) -> tuple[float, float]:
+    """Return the rates of one environment, resets included."""
+    replies: Iterator[str] = itertools.cycle(varied_replies())
+    env: gym.Env[str, str] = gym.make("EmpathyChat-v0")
+    env.reset(seed=0)
+
+    def step() -> int:
+        _, _, terminated, truncated, _ = env.step(next(replies))
+        if terminated or truncated:
+            env.reset()
+        return 1
+
+    try:
+        return _rates(step, seconds)
+    finally:
+        env.close()
+
+
+def import_seconds(first: str = "", repeats: int = 3) -> float:
+    """Return the seconds that a fresh interpreter takes to import the package: the best of some.
+
+    Args:
+        first: Modules to import before the clock starts.
+        repeats: How many interpreters are started.
+    """
+    before = f"import {first}\n" if first else ""
+    code = f"{before}import time\nt = time.perf_counter()\nimport empathy_gym\nprint(time.perf_counter() - t)"
+    times = []
+    for _ in range(repeats):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        times.append(float(done.stdout))
+    return min(times)
+
+
+def peak_memory_mb() -> float | None:
+    """Return the largest resident set of this process so far, in MiB; None where it cannot be asked."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def moodsona() -> str:
+    """Return what there is to say of moodsona, the nearest simulator that runs rules as code.
+
+    Its engine is not measured: it is no dependency, and its interface is not known here.
+    """
+    try:
+        return f"{metadata.version('moodsona')} is installed; not measured"
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def measure(seconds: float = 3.0) -> dict[str, Any]:
+    """Return all measurements.
+
+    Args:
+        seconds: How long each rate is measured.
+    """
+    vector, vector_wall = vector_rates(seconds)
+    single, single_wall = single_rates(seconds)
+    return {
+        "vector_turns_per_second": vector,
+        "single_turns_per_second": single,
+        "peak_memory_mb": peak_memory_mb(),
+        "import_seconds": import_seconds(),
+        "import_seconds_over_dependencies": import_seconds(_IMPORTS),
+        "vector_turns_per_second_wall": vector_wall,
+        "single_turns_per_second_wall": single_wall,
+        "num_envs": NUM_ENVS,
+        "reply_characters": LENGTH,
+        "moodsona": moodsona(),
+    }
