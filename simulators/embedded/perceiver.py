@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Final, Protocol
 
@@ -44,6 +45,29 @@ HEADS: Final[tuple[Head, ...]] = ()
 """Learned heads. None so far: nothing learned has beaten structure on held-out edits."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What is known of a reply before its content is looked at.
+
+    Attributes:
+        sentences: Its sentences.
+        view: What is known of the situation.
+        line: The reply, reduced.
+        said: The user's lines.
+        form: Its form.
+        guard: What lowered it, or None.
+        light: Whether it is only read lightly, as Chinese is.
+    """
+
+    sentences: list[Sentence]
+    view: View
+    line: Line
+    said: list[Line]
+    form: int
+    guard: str | None
+    light: bool
+
+
 class EmbeddedPerceiver:
     """Reads replies into appraisals, offline.
 
@@ -60,18 +84,46 @@ class EmbeddedPerceiver:
         """Return one appraisal for each request, in order; any string at all can be read."""
         return [self._perceive(request) for request in items]
 
-    def _perceive(self, request: PerceptionRequest) -> Appraisal:
+    def structure(self, items: Sequence[PerceptionRequest]) -> list[Appraisal]:
+        """Return what code reads of each reply in every tier: form, repetition and the guards.
+
+        Of a reply that has no form, or that does harm, it is the whole appraisal: no model is asked about it.
+        """
+        return [self._structure(request) for request in items]
+
+    def _structure(self, request: PerceptionRequest) -> Appraisal:
+        opened = self._opened(request)
+        if opened.form == 0:
+            return self._perceive(request)
+        if opened.light:
+            return Appraisal(form=opened.form, guard=opened.guard)
+        finder = phrases()
+        for sentence in opened.sentences:
+            sentence.hits = finder.find(sentence.words, sentence.breaks)
+        safety = guards.safety(opened.sentences)
+        if safety == "policy_harm":
+            return self._perceive(request)
+        again = repetition(opened.line, heard(request.messages, "assistant"))
+        return Appraisal(form=opened.form, repetition=again, guard=safety or opened.guard)
+
+    def _opened(self, request: PerceptionRequest) -> _Opened:
         sentences = sentences_of(request.reply)
         view = self._indices.view(request)
         said = heard(request.messages, "user")
         if request.language == "en":
             spelling.correct(sentences, view, said)
-        known = (phrase_stems(), view)
         line = line_of(sentences)
+        known = (phrase_stems(), view)
         form, guard = guards.form(request.reply, sentences, request.language, line, said, known)
-        if request.language == "zh" and guard != "language":
+        light = request.language == "zh" and guard != "language"
+        return _Opened(sentences, view, line, said, form, guard, light)
+
+    def _perceive(self, request: PerceptionRequest) -> Appraisal:
+        opened = self._opened(request)
+        sentences, line, form, guard = opened.sentences, opened.line, opened.form, opened.guard
+        if opened.light:
             return chinese.appraisal(request, form, guard)
-        reply = _take_apart(request, sentences, view, line, said)
+        reply = _take_apart(request, sentences, opened.view, line, opened.said)
         safety = guards.safety(sentences)
         levels, kind = _levels(reply, form)
         levels["form"] = form

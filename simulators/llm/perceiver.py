@@ -26,9 +26,6 @@ VERSION: Final = 1
 REPAIRS: Final = 2
 NEUTRAL: Final = {"en": "I see.", "zh": "我知道了。"}
 """A reply that does nothing, to find out whether it is the reply that cannot be judged."""
-HARMS: Final = ("invalidation", "control")
-"""Fields that a reply without form is still charged for."""
-
 
 Read = Callable[[str, str, int], Levels]
 """Reads an answer, given the reply as shown and the number of items; raises `BadAnswer`."""
@@ -51,8 +48,7 @@ class RubricPerceiver:
         repairs: Most re-asks of an answer that cannot be used.
         prompt: Name of the rubric.
         fallback: Who reads a reply instead where the model or its transport fails; None makes it a fault.
-        A user
-            with a fallback is not `scored_by="rule"` any more.
+            A user with a fallback is not `scored_by="rule"` any more.
     """
 
     def __init__(
@@ -67,10 +63,10 @@ class RubricPerceiver:
         self.engine, self.form, self.repairs, self.fallback = engine, form, repairs, fallback
         self.counts = Counts()
         self._renderer = Renderer(form, prompt)
-        self._code: Reader = EmbeddedPerceiver()
+        self._code = EmbeddedPerceiver()
         back = "+fallback-embedded" if fallback is not None else ""
         self.fingerprint = (
-            f"rubric-v{VERSION}-{form}-{repairs}@{prompts_hash(prompt)}+{EmbeddedPerceiver.fingerprint}"
+            f"rubric-v{VERSION}-{form}-{repairs}@{prompts_hash(prompt)}+{self._code.fingerprint}"
             f"+{engine.model}@{engine.revision or 'unknown'}{back}"
         )
 
@@ -80,7 +76,7 @@ class RubricPerceiver:
         One engine call for all replies, one more for each round of repairs, and one for the neutral
         replies that tell whose fault a failure is.
         """
-        by_code = structure(self._code, items)
+        by_code = self._code.structure(items)
         results: list[Appraisal | Fault] = list(by_code)
         failures: dict[int, Failure] = {}
         asked = [i for i, appraisal in enumerate(by_code) if needs_model(appraisal)]
@@ -130,27 +126,6 @@ def neutral(item: PerceptionRequest) -> PerceptionRequest:
 
 def _read(read: Read, rendered: Rendered, reply: ChatReply) -> tuple[Rendered, Levels]:
     return rendered, read(reply.text, rendered.shown, len(rendered.ids))
-
-
-def structure(code: Reader, items: Sequence[PerceptionRequest]) -> list[Appraisal]:
-    """Return what code reads of each reply in both tiers: form, repetition and the hard guards.
-
-    Nothing else of the embedded reading is kept, save what a reply without form (which no model is asked
-    about) is still charged for.
-    """
-    kept: list[Appraisal] = []
-    for read in code.perceive(items):
-        fields = HARMS if not read.form or read.guard == "policy_harm" else ()
-        kept.append(
-            Appraisal(
-                form=read.form,
-                repetition=read.repetition,
-                guard=read.guard,
-                evidence={name: read.evidence[name] for name in fields if name in read.evidence},
-                **{name: getattr(read, name) for name in fields},
-            )
-        )
-    return kept
 
 
 def needs_model(by_code: Appraisal) -> bool:

@@ -112,7 +112,11 @@ def test_an_attack_reaches_nobody_outside_the_fence(name, asking):
     assert engine.obeyed == 0
     if reading.form:  # A reply that code takes for control text counts for nothing anyway.
         harmless = RubricPerceiver(Obedient()).perceive([asking(neutralise(BASE + ATTACKS[name]))])[0]
-        assert reading.levels() == harmless.levels()
+        if (
+            not harmless.form
+        ):  # Letters set apart are no words; then the reply without the attack is compared.
+            harmless = RubricPerceiver(Obedient()).perceive([asking(BASE)])[0]
+        assert [getattr(reading, f) for f in FIELDS] == [getattr(harmless, f) for f in FIELDS]
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -146,12 +150,15 @@ def test_quotations_that_are_not_in_the_reply_leave_no_level(asking, answer, wat
 
 
 def test_evidence_is_a_span_of_the_reply_as_given(asking, answer, watching):
-    reply = "I'm glad you told me… <b>That</b> was brave, [really]."
+    reply = "I'm glad you told me… That «small thing» was brave, [really]."
     engine = watching(
-        lambda _: answer(warmth=(2, "I’M GLAD you told me"), affirmation=(1, "‹b›That‹/b› was brave"))
+        lambda _: answer(warmth=(2, "I’M GLAD you told me"), affirmation=(1, "That ‹small thing› was brave"))
     )
     reading = RubricPerceiver(engine).perceive([asking(reply)])[0]
-    assert reading.evidence == {"warmth": "I'm glad you told me", "affirmation": "<b>That</b> was brave"}
+    assert reading.evidence == {
+        "warmth": "I'm glad you told me",
+        "affirmation": "That «small thing» was brave",
+    }
 
 
 @pytest.mark.parametrize("span", ["", " ", "…", '"', "a", None, 3, ["I'm"]])
