@@ -7,27 +7,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from empathy_gym.benchmarks.rescore import transcripts
+from empathy_gym.agents.policies.models import KINDS as MODEL_POLICIES
+from empathy_gym.benchmarks.rescore import Item, transcripts
+from empathy_gym.envs.instructions import instruction_for
+from empathy_gym.envs.setting import ChatSetting, integer
 from empathy_gym.simulators.config import SimulatorConfig
+from empathy_gym.simulators.engines.base import ChatReply
 from empathy_gym.simulators.engines.ledger import Ledger, Prices
-from empathy_gym.simulators.engines.scripted import scripted
+from empathy_gym.simulators.engines.scripted import CHARS_PER_TOKEN, scripted
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.library.compiler import load_scenarios
-from empathy_gym.simulators.llm.compose import composed
+from empathy_gym.simulators.llm.compose import check, composed
 from empathy_gym.simulators.llm.scripts import register_scripts
 from empathy_gym.simulators.scenario import Scenario
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from empathy_gym.benchmarks.runner import BenchConfig
+
 SAMPLE: Final = 12
 """Scenarios that are played for the estimate."""
-ROLES: Final = ("perceiver", "speaker")
+ROLES: Final = ("perceiver", "speaker", "policy")
+
+
+_SILENT: Final = SimulatorConfig(perceiver="embedded", speaker="written")
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run of the simulated user would use. Tokens are estimated at four characters each.
+    """What a run would use. Tokens are estimated at four characters each.
 
     Attributes:
         episodes: Episodes of the run.
@@ -53,6 +62,7 @@ def estimate(
     max_turns: int = 8,
     prices: Prices | Mapping[str, Prices] | None = None,
     scenarios: Sequence[Scenario] | None = None,
+    policy_episodes: int = 0,
 ) -> Estimate:
     """Estimate a run: a sample of it is played with a script in place of the model.
 
@@ -62,6 +72,8 @@ def estimate(
         max_turns: Cap on scored replies; episodes are taken to last that long.
         prices: What tokens cost, for all roles or by role.
         scenarios: Who is talked with; of the split ``test`` by default.
+        policy_episodes: Episodes in which the policy is a language model, too; its replies are taken to be as
+            long as those of ``scripted:listener``.
 
     Raises:
         ConfigError: If a number is not valid.
@@ -73,22 +85,66 @@ def estimate(
     ledger = Ledger()
     user = composed(loaded, scripted("agreeable"), ledger)
     sample = (load_scenarios("test") if scenarios is None else scenarios)[:SAMPLE]
-    played = len(transcripts(sample, policies=("scripted:listener",), turns=max_turns, user=user))
-    turns = episodes * max_turns
+    items = transcripts(sample, policies=("scripted:listener",), turns=max_turns, user=user)
+    played, turns = len(items), episodes * max_turns
+    ledger.add(
+        "policy", [_policy_share(item, policy_episodes / episodes) for item in items if policy_episodes]
+    )
     used = ledger.snapshot()
     roles = [role for role in ROLES if role in used]
 
     def scaled(name: str) -> dict[str, int]:
         return {role: round(used[role][name] * turns / max(1, played)) for role in roles}
 
+    requests = scaled("requests")
+    if policy_episodes:
+        requests["policy"] = policy_episodes * max_turns
     prompt, completion = scaled("prompt_tokens"), scaled("completion_tokens")
     return Estimate(
         episodes=episodes,
         turns=turns,
-        requests=scaled("requests"),
+        requests=requests,
         prompt_tokens=prompt,
         completion_tokens=completion,
         cost=None if prices is None else _cost(prices, prompt, completion),
+    )
+
+
+def _policy_share(item: Item, share: float) -> ChatReply:
+    """Return the tokens of one turn of a policy that is a model in some of the episodes."""
+    instruction = instruction_for(item.dialogue.source.language, False)
+    prompt = len(instruction) + sum(len(m["content"]) for m in item.dialogue.messages)
+    tokens = {"prompt_tokens": prompt, "completion_tokens": len(item.reply)}
+    return ChatReply(usage={name: round(share * n / CHARS_PER_TOKEN) for name, n in tokens.items()})
+
+
+def estimate_run(config: BenchConfig, prices: Prices | None = None) -> Estimate:
+    """Estimate a bench run, user and policies, without building an engine.
+
+    Args:
+        config: The run.
+        prices: What tokens cost, the user's and the policies' alike.
+
+    Raises:
+        ConfigError: If the run is not valid.
+    """
+    kwargs = config.kwargs()
+    kwargs.pop("simulator_config", None)
+    asks = config.simulator == "llm"
+    loaded = SimulatorConfig.load(config.simulator_config) if asks else _SILENT
+    if asks:
+        check(loaded)
+    setting = ChatSetting.make({**kwargs, "simulator": "embedded"} if asks else config.kwargs())
+    scenarios = setting.scenarios[: config.limit]
+    models = [spec for spec in config.policies if spec.partition(":")[0] in MODEL_POLICIES]
+    each = len(scenarios) * integer("repeats", config.repeats, 1)
+    return estimate(
+        loaded,
+        episodes=each * max(1, len(config.policies)),
+        max_turns=setting.max_turns,
+        prices=prices,
+        scenarios=scenarios,
+        policy_episodes=each * len(models),
     )
 
 

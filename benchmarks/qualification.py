@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from empathy_gym.benchmarks.rescore import transcripts
+from empathy_gym.benchmarks.summary import UNQUALIFIED
 from empathy_gym.simulators.appraisal import LEVELS, Appraisal
 from empathy_gym.simulators.config import SimulatorConfig
 from empathy_gym.simulators.dialogue import Fault, PerceptionRequest
@@ -50,7 +51,7 @@ PASS_KAPPA: Final = 0.7
 """Least mean over fields of the quadratic-weighted kappa."""
 PASS_FAULTS: Final = 0.02
 PASS_LEAKS: Final = 0.01
-UNQUALIFIED: Final = "unqualified"
+QUALIFIED: Final = "qualified"
 _ITEMS: Final[Mapping[str, Any]] = {
     "topics": Topic, "facts": Fact, "feelings": Feeling, "attempts": Attempt, "constraints": Constraint,
     "strengths": Strength, "perspectives": Perspective, "claims": Claim, "boundaries": Boundary,
@@ -158,6 +159,22 @@ def mark(fingerprint: str, reports: Sequence[str | os.PathLike[str]]) -> str | N
         if passed:
             return None
     return UNQUALIFIED
+
+
+def standing(user: object, reports: Sequence[str | os.PathLike[str]] = ()) -> str | None:
+    """Return ``"qualified"`` or ``"unqualified"`` for a user that asks a model, None for one that asks none.
+
+    Args:
+        user: A simulated user.
+        reports: Paths of saved reports.
+
+    Raises:
+        RecordError: If a report cannot be read.
+    """
+    parts = (getattr(user, "perceiver", None), getattr(user, "speaker", None))
+    if not any(hasattr(part, "engine") for part in parts):
+        return None
+    return mark(str(getattr(user, "fingerprint", "")), reports) or QUALIFIED
 
 
 # -- labelled replies ---------------------------------------------------------------

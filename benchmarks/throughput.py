@@ -49,7 +49,7 @@ def varied_replies(count: int = _REPLIES, length: int = LENGTH, seed: int = 0) -
     return replies
 
 
-def _rates(step: Callable[[], int], seconds: float) -> tuple[float, float]:
+def rates(step: Callable[[], int], seconds: float) -> tuple[float, float]:
     """Return turns per second of processor time and of the clock; `step` returns the turns it took."""
     step()
     turns, wall, cpu = 0, time.perf_counter(), time.process_time()
@@ -69,7 +69,7 @@ def vector_rates(seconds: float, num_envs: int = NUM_ENVS) -> tuple[float, float
         return num_envs
 
     try:
-        return _rates(step, seconds)
+        return rates(step, seconds)
     finally:
         envs.close()
 
@@ -87,7 +87,7 @@ def single_rates(seconds: float) -> tuple[float, float]:
         return 1
 
     try:
-        return _rates(step, seconds)
+        return rates(step, seconds)
     finally:
         env.close()
 

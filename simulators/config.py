@@ -31,6 +31,12 @@ GRADES: Final[tuple[str, ...]] = get_args(Determinism)
 """Grades of repeatability, best first."""
 
 
+FETCHING: Final = frozenset(
+    "engine tape tape_mode api_key_env revision timeout_s total_timeout_s retries max_concurrency".split()
+)
+"""Fields of a configuration that say where answers come from, and are no part of what a run is."""
+
+
 class SimulatorConfig(BaseModel):
     """How a simulated user is run. Plain values only: no secrets (keys come from environment variables)."""
 
@@ -73,11 +79,22 @@ class SimulatorConfig(BaseModel):
     max_concurrency: Annotated[int, Field(ge=1)] = 64
     """Requests in flight at once."""
 
+    def essence(self) -> dict[str, Any]:
+        """Return the fields that results follow from, as plain values: not how answers are fetched or kept.
+
+        Which model answers is in the user's fingerprint, so that a replay has the essence of what it repeats.
+        """
+        return self.model_dump(mode="json", exclude=set(FETCHING), exclude_defaults=True)
+
     @classmethod
     def load(
         cls, value: SimulatorConfig | Mapping[str, Any] | str | os.PathLike[str] | None
     ) -> SimulatorConfig:
-        """Return a configuration from an instance, a mapping, a YAML path or None (the default).
+        """Return a configuration.
+
+        Args:
+            value: An instance, a mapping, the path of a YAML file, a mapping as text (``"{engine: ...}"``),
+                or None (the default).
 
         Raises:
             ConfigError: If the file cannot be read, or a field is unknown or has a wrong value.
@@ -86,13 +103,14 @@ class SimulatorConfig(BaseModel):
             return value
         if value is None:
             return cls()
-        if isinstance(value, str | os.PathLike):
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            value = _parse_yaml(value, "a mapping")
+        elif isinstance(value, str | os.PathLike):
             value = _read_yaml(Path(value))
         if not isinstance(value, Mapping):
             raise ConfigError(
                 f"simulator_config is a {type(value).__name__}; it must be a mapping, the path of a YAML "
-                "file or "
-                "a SimulatorConfig."
+                "file or a SimulatorConfig."
             )
         for key in value:
             if key not in cls.model_fields:
@@ -109,13 +127,28 @@ class SimulatorConfig(BaseModel):
             raise ConfigError(f"simulator_config.{field} is {shown}: {first['msg']}.") from None
 
 
+def recorded_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an environment's keyword arguments as they are recorded: of the configuration, its essence."""
+    config = kwargs.get("simulator_config")
+    if config is None:
+        return dict(kwargs)
+    return {**kwargs, "simulator_config": SimulatorConfig.load(config).essence()}
+
+
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text("utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return _parse_yaml(path.read_text("utf-8"), "a YAML file that can be read", str(path))
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"simulator_config {str(path)!r} is not a YAML file that can be read: {error}"
         ) from error
+
+
+def _parse_yaml(text: str, what: str, name: str | None = None) -> Any:
+    try:
+        return yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"simulator_config {name or text!r:.200} is not {what}: {error}") from error
 
 
 class ForeignUser(User):

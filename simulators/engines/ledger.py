@@ -114,6 +114,33 @@ class Ledger:
             self._accounts.clear()
 
 
+def usage_since(
+    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, int]]:
+    """Return what was counted between two snapshots, by role: requests and tokens, no times and no sum.
+
+    Roles that asked nothing are left out.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for role, counts in after.items():
+        if role != "total":
+            earlier = before.get(role, {})
+            grown = {name: int(counts[name]) - int(earlier.get(name, 0)) for name in _COUNTS}
+            found |= {role: grown} if any(grown.values()) else {}
+    return found
+
+
+def usage_sum(*usages: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Return usages by role, added up."""
+    found: dict[str, dict[str, int]] = {}
+    for usage in usages:
+        for role, counts in usage.items():
+            sums = found.setdefault(role, dict.fromkeys(_COUNTS, 0))
+            for name in _COUNTS:
+                sums[name] += int(counts.get(name, 0))
+    return dict(sorted(found.items()))
+
+
 def _count(account: _Account, reply: ChatReply) -> None:
     counts = account.counts
     counts["requests"] += 1

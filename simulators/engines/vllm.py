@@ -131,6 +131,8 @@ class VLLMEngine:
             "logprobs_mode": "processed_logprobs",
             "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
             "tensor_parallel_size": tensor_parallel_size,
+            # A prompt read in pieces winds its request's seed back, which torch can do on a GPU only.
+            **({"enable_chunked_prefill": False} if on_cpu else {}),
             **(vllm_options or {}),
         }
         if revision and not Path(self.path).is_dir():
@@ -179,6 +181,12 @@ class VLLMEngine:
             with undisturbed_randomness():
                 replies |= self._run(jobs)
         return [replies[place] for place in range(len(requests))]
+
+    def forget(self) -> None:
+        """Empty the prefix cache, so that what comes next is as fast as if nothing had been asked."""
+        with self._lock:
+            if self._llm is not None:
+                self._llm.reset_prefix_cache()
 
     def close(self) -> None:
         """Free the model. Closing twice does nothing."""

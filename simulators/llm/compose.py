@@ -57,7 +57,10 @@ def composed(config: SimulatorConfig, engine: ChatEngine, ledger: Ledger = LEDGE
     grade: Determinism = "replay" if config.tape_mode == "replay" else "rule-only"
     if config.perceiver == "direct":
         return DirectUser(
-            DirectJudge(Counted(engine, ledger, "perceiver"), repairs=config.repairs), says, grade
+            DirectJudge(Counted(engine, ledger, "perceiver"), repairs=config.repairs),
+            says,
+            grade,
+            taped=config.tape is not None,
         )
     reads: Perceiver = EmbeddedPerceiver()
     if config.perceiver != "embedded":
@@ -68,7 +71,9 @@ def composed(config: SimulatorConfig, engine: ChatEngine, ledger: Ledger = LEDGE
             fallback=EmbeddedPerceiver() if config.fallback == "embedded" else None,
         )
     scored_by: ScoredBy = "rule" if config.fallback is None else "custom"
-    return User(reads, TableRule(), says, scored_by=scored_by, determinism=grade)
+    # A failure is on no tape, and neither is what somebody else reads in its place.
+    taped = config.tape is not None and config.fallback is None
+    return User(reads, TableRule(), says, scored_by=scored_by, determinism=grade, taped=taped)
 
 
 def check(config: SimulatorConfig) -> None:

@@ -220,10 +220,20 @@ class DirectUser(User):
         judge: Who writes it.
         speaker: Who says the lines.
         determinism: Grade of the judge and the speaker together.
+        taped: As of `User`.
     """
 
-    def __init__(self, judge: DirectJudge, speaker: Speaker, determinism: Determinism = "rule-only") -> None:
-        super().__init__(judge, DirectRule(), speaker, scored_by="model", determinism=determinism)
+    def __init__(
+        self,
+        judge: DirectJudge,
+        speaker: Speaker,
+        determinism: Determinism = "rule-only",
+        *,
+        taped: bool = False,
+    ) -> None:
+        super().__init__(
+            judge, DirectRule(), speaker, scored_by="model", determinism=determinism, taped=taped
+        )
         self.judge = judge
 
     def respond(self, dialogues: Sequence[Dialogue], replies: Sequence[str]) -> list[Dialogue]:
