@@ -20,7 +20,7 @@ from empathy_gym.rewards.registry import Reward, evaluate, floor_of, make_reward
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.config import build_user
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, Fault, PerceptionRequest, SpeakRequest
-from empathy_gym.simulators.errors import EmpathyGymError, RecordError
+from empathy_gym.simulators.errors import EmpathyGymError, RecordError, TapeMiss
 from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
 from empathy_gym.simulators.records import AppraisalRecord, EpisodeRecord, TurnRecord
 from empathy_gym.simulators.rule import TableRule, rule_by_hash
@@ -263,17 +263,21 @@ class Verifier:
         for rule in {item.rule.hash: item.rule for item in said}.values():
             items = [item for item in said if item.rule.hash == rule.hash]
             reader = User(self._user.perceiver, rule, self._user.speaker)
-            answers = reader.respond([i.before for i in items], [i.record.heard or "" for i in items])
-            for item, after in zip(items, answers, strict=True):
+            for item, after in zip(items, _answers(reader, items), strict=True):
                 wrong = [found for found in self._readings(item, after) if found is not None]
                 self.report.misread += len(wrong)
                 if wrong and item.where not in bad:
                     bad.add(item.where)
                     self.report.mismatches.append(wrong[0])
 
-    def _readings(self, item: _Said, after: Dialogue) -> Iterator[Mismatch | None]:
+    def _readings(self, item: _Said, after: Dialogue | TapeMiss) -> Iterator[Mismatch | None]:
         recorded = item.record.appraisal
         if recorded is None:
+            return
+        if isinstance(after, TapeMiss):
+            # What is asked follows from the record: where that was changed, the tape knows nothing of it.
+            self.report.readings += 1
+            yield Mismatch(item.where, item.episode, item.turn, "tape", "an answer", "none to this request")
             return
         if len(after.appraisals) == len(item.before.appraisals):
             self.report.readings += 1
@@ -291,6 +295,16 @@ class Verifier:
         for name, old, new in pairs:
             self.report.readings += 1
             yield None if old == new else Mismatch(item.where, item.episode, item.turn, name, old, new)
+
+
+def _answers(reader: User, items: Sequence[_Said]) -> list[Dialogue | TapeMiss]:
+    """Return the dialogues after some replies; what the tape does not hold leaves the others alone."""
+    try:
+        return [*reader.respond([i.before for i in items], [i.record.heard or "" for i in items])]
+    except TapeMiss as miss:
+        if len(items) == 1:
+            return [miss]
+        return [answer for item in items for answer in _answers(reader, [item])]
 
 
 def _again(user: User, played: _Played, before: Dialogue, turn: TurnRecord) -> Dialogue:
