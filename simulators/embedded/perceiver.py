@@ -20,7 +20,7 @@ from empathy_gym.simulators.embedded import acts, chinese, guards, spelling, und
 from empathy_gym.simulators.embedded.features import Sentence, sentences_of
 from empathy_gym.simulators.embedded.items import Indices, View
 from empathy_gym.simulators.embedded.lines import Line, copied_positions, heard, line_of, repetition
-from empathy_gym.simulators.embedded.reply import Reply, phrase_stems, phrases
+from empathy_gym.simulators.embedded.reply import Reply, phrase_stems, phrases, safety_phrases
 from empathy_gym.simulators.embedded.stance import stance
 
 VERSION: Final = 1
@@ -97,7 +97,7 @@ class EmbeddedPerceiver:
             return self._perceive(request)
         if opened.light:
             return Appraisal(form=opened.form, guard=opened.guard)
-        finder = phrases()
+        finder = safety_phrases()
         for sentence in opened.sentences:
             sentence.hits = finder.find(sentence.words, sentence.breaks)
         safety = guards.safety(opened.sentences)

@@ -40,6 +40,8 @@ _TURN: Final = re.compile(
     r"|<\|?/?(?:im_|start_|end_|eot|s>|user|assistant|system)|\[/?INST\]",
     re.IGNORECASE,
 )
+_MARKS: Final = frozenset("\n<[")
+"""Characters without one of which no turn can begin."""
 _OWN: Final = frozenset({"user", "person", "me", "speaker", "i", "这个人", "我", "倾诉者", "用户"})
 _END: Final = re.compile(r"[.!?。！？…][\"'”’)]*")
 _CJK: Final = re.compile(r"[\u3400-\u9fff]")
@@ -78,11 +80,17 @@ def matching(text: str, language: str) -> dict[str, re.Pattern[str]]:
     found = patterns(language)
     if language == "zh":
         return {kind: pattern for kind, pattern in found.items() if kind in KINDS}
-    words = set(_WORD.findall(text.lower()))
+    words = words_of(text.lower())
     return {kind: found[kind] for kind, needed in triggers().items() if not words.isdisjoint(needed)}
 
 
 @functools.lru_cache(maxsize=2048)
+def words_of(lowered: str) -> frozenset[str]:
+    """Return the distinct words of a text in lower case."""
+    return frozenset(_WORD.findall(lowered))
+
+
+@functools.lru_cache(maxsize=8192)
 def plain(text: str) -> str:
     """Return text with plain quotation marks and single spaces."""
     return _SPACE.sub(" ", text.translate(_PLAIN)).strip()
@@ -97,7 +105,8 @@ def cleaned(text: str, name: str) -> str:
     label = _LABEL.match(line)
     if label is not None and label[1].strip().lower() in _OWN | {name.lower(), name.split()[0].lower()}:
         line = line[label.end() :]
-    line = _DIRECTION.sub(" ", line).strip()
+    if "*" in line or "(" in line:
+        line = _DIRECTION.sub(" ", line).strip()
     inside = line[1:-1]
     if inside and line[0] in "\"“'‘「" and line[-1] in "\"”'’」" and not set(inside) & set('"“”「」'):
         line = inside
@@ -140,11 +149,12 @@ def refused(line: str, request: SpeakRequest) -> tuple[str, ...]:
     kinds = {kind for kind, pattern in found.items() if _says(pattern, text, own)}
     if request.outcome is not None or request.state.leaving is not None:
         kinds.discard("leaving")
-    if _TURN.search(line) or echoes(text, request):
+    if (not _MARKS.isdisjoint(line) and _TURN.search(line)) or echoes(text, request):
         kinds.add("role_flip")
     if not in_language(text, request.scenario.language):
         kinds.add("language")
-    if any(plain(m["content"]).lower() == text.lower() for m in request.messages if m["role"] == "user"):
+    lowered = text.lower()
+    if any(plain(m["content"]).lower() == lowered for m in request.messages if m["role"] == "user"):
         kinds.add("repeat")
     if undisclosed(text, request):
         kinds.add("undisclosed")
@@ -158,9 +168,10 @@ def _says(pattern: re.Pattern[str], text: str, own: str) -> bool:
 def echoes(text: str, request: SpeakRequest) -> bool:
     """Whether a line mostly copies what the listener has just said: six words in ten, in runs of three."""
     reply = next((m["content"] for m in reversed(request.messages) if m["role"] == "assistant"), "")
-    words, heard = _WORD.findall(text.lower()), _WORD.findall(plain(reply).lower())
+    words = _WORD.findall(text.lower())
     if len(words) < 8:
         return False
+    heard = _WORD.findall(plain(reply).lower())
     theirs = set(zip(heard, heard[1:], heard[2:], strict=False))
     runs = list(zip(words, words[1:], words[2:], strict=False))
     return 10 * sum(run in theirs for run in runs) >= 6 * len(runs)
@@ -168,6 +179,9 @@ def echoes(text: str, request: SpeakRequest) -> bool:
 
 def in_language(text: str, language: str) -> bool:
     """Whether a line is in the user's language, by script and, for English, by its commonest words."""
+    if language == "en" and text.isascii():
+        words = text.lower().split()
+        return len(words) < 8 or any(w.strip('.,;:!?"') in _COMMON for w in words)
     cjk, latin = len(_CJK.findall(text)), len(_LATIN.findall(text))
     if language == "zh":
         return cjk >= latin or cjk >= 4
@@ -192,6 +206,7 @@ class Cues:
         self.sizes: dict[str, int] = {}
         self._words: dict[str, list[tuple[str, int]]] = {}
         self._phrases: dict[str, list[tuple[str, str, int]]] = {}
+        self._first: frozenset[str] = frozenset()
         for item in items:
             self.sizes[item.id] = len(item.cues)
             for number, cue in enumerate(item.cues):
@@ -201,13 +216,14 @@ class Cues:
                         self._words.setdefault(alternative, []).append((item.id, number))
                     elif words:
                         self._phrases.setdefault(words[0], []).append((alternative, item.id, number))
+        self._first = frozenset((*self._words, *self._phrases))
 
     def hits(self, text: str) -> dict[str, set[int]]:
         """Return, by item, the numbers of the cues that a text hits."""
         lowered = text.lower()
         found: dict[str, set[int]] = {}
         # Phrases are looked for where their first word is; Chinese has no words to look for.
-        for word in {*_WORD.findall(lowered), ""}:
+        for word in (*(words_of(lowered) & self._first), ""):
             for id_, number in self._words.get(word, ()):
                 found.setdefault(id_, set()).add(number)
             for phrase, id_, number in self._phrases.get(word, ()):

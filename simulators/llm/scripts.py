@@ -66,7 +66,7 @@ def _noted(reply: str) -> dict[str, tuple[int, tuple[int, int]]]:
     return found
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=16384)
 def _answer(reply: str, items: int) -> str:
     noted = _noted(reply)
     answer: dict[str, Any] = {}
