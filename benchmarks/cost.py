@@ -87,9 +87,8 @@ def estimate(
     sample = (load_scenarios("test") if scenarios is None else scenarios)[:SAMPLE]
     items = transcripts(sample, policies=("scripted:listener",), turns=max_turns, user=user)
     played, turns = len(items), episodes * max_turns
-    ledger.add(
-        "policy", [_policy_share(item, policy_episodes / episodes) for item in items if policy_episodes]
-    )
+    if policy_episodes:
+        ledger.add("policy", [_policy_share(item, policy_episodes / episodes) for item in items])
     used = ledger.snapshot()
     roles = [role for role in ROLES if role in used]
 

@@ -42,9 +42,7 @@ def play(kwargs, seed):
 
 def bench(config, out, policies=("scripted:listener",), **more):
     run = Bench(
-        BenchConfig(
-            policies=policies, simulator="llm", simulator_config=json.dumps(config), limit=4, **more
-        )
+        BenchConfig(policies=policies, simulator="llm", simulator_config=json.dumps(config), limit=4, **more)
     )
     return run, run.run(out)
 
