@@ -32,7 +32,8 @@ GRADES: Final[tuple[str, ...]] = get_args(Determinism)
 
 
 FETCHING: Final = frozenset(
-    "engine tape tape_mode api_key_env revision timeout_s total_timeout_s retries max_concurrency".split()
+    "engine engine_options tape tape_mode api_key_env revision timeout_s total_timeout_s retries "
+    "max_concurrency".split()
 )
 """Fields of a configuration that say where answers come from, and are no part of what a run is."""
 
@@ -78,6 +79,8 @@ class SimulatorConfig(BaseModel):
     """Further attempts after a lost connection or a server's error."""
     max_concurrency: Annotated[int, Field(ge=1)] = 64
     """Requests in flight at once."""
+    engine_options: Annotated[dict[str, Any], Field(default_factory=dict)]
+    """More arguments of the engine's class, plain values: ``{"max_model_len": 4096}`` for ``vllm:``."""
 
     def essence(self) -> dict[str, Any]:
         """Return the fields that results follow from, as plain values: not how answers are fetched or kept.
@@ -270,8 +273,9 @@ def _has_any(value: object, names: Sequence[str]) -> bool:
     return any(hasattr(value, name) for name in names)
 
 
-_ONLY_LLM: Final[dict[str, str | None]] = {
+_ONLY_LLM: Final[dict[str, Any]] = {
     "engine": None,
+    "engine_options": {},
     "perceiver": "embedded",
     "speaker": "written",
     "answer": None,

@@ -197,7 +197,7 @@ class EpisodeRecorder:
             "reward": reward,
             **{"policy": policy, "privileged": privileged},
         }
-        # What is on a tape can be repeated from it, so the record of the run says what its replay's says.
+        # What is on a tape can be repeated from it: the record says what its replay's will say.
         self._taped = bool(getattr(user, "taped", False))
         self._dialogue: Dialogue | None = None
         self._start: dict[str, Any] = {}

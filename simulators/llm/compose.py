@@ -140,7 +140,8 @@ def _options(config: SimulatorConfig, spec: str) -> dict[str, Any]:
                 f"simulator_config.{name} is given, but the engine {scheme!r} takes none. Leave it out."
             )
     given = {name: getattr(config, name) for name in OPTIONS}
-    return {name: value for name, value in given.items() if value is not None and name in valid}
+    known = {name: value for name, value in given.items() if value is not None and name in valid}
+    return known | config.engine_options
 
 
 def _taped_model(config: SimulatorConfig) -> str | None:
