@@ -96,6 +96,18 @@ def plain(text: str) -> str:
     return _SPACE.sub(" ", text.translate(_PLAIN)).strip()
 
 
+@functools.lru_cache(maxsize=8192)
+def folded(text: str) -> str:
+    """Return plain text in lower case, in which lines are compared."""
+    return plain(text).lower()
+
+
+@functools.lru_cache(maxsize=8192)
+def _runs(lowered: str) -> frozenset[tuple[str, str, str]]:
+    words = _WORD.findall(lowered)
+    return frozenset(zip(words, words[1:], words[2:], strict=False))
+
+
 # -- mending ------------------------------------------------------------
 
 
@@ -154,7 +166,7 @@ def refused(line: str, request: SpeakRequest) -> tuple[str, ...]:
     if not in_language(text, request.scenario.language):
         kinds.add("language")
     lowered = text.lower()
-    if any(plain(m["content"]).lower() == lowered for m in request.messages if m["role"] == "user"):
+    if lowered in [folded(m["content"]) for m in request.messages if m["role"] == "user"]:
         kinds.add("repeat")
     if undisclosed(text, request):
         kinds.add("undisclosed")
@@ -171,8 +183,7 @@ def echoes(text: str, request: SpeakRequest) -> bool:
     words = _WORD.findall(text.lower())
     if len(words) < 8:
         return False
-    heard = _WORD.findall(plain(reply).lower())
-    theirs = set(zip(heard, heard[1:], heard[2:], strict=False))
+    theirs = _runs(folded(reply))
     runs = list(zip(words, words[1:], words[2:], strict=False))
     return 10 * sum(run in theirs for run in runs) >= 6 * len(runs)
 
@@ -282,6 +293,8 @@ def beat_lines(request: SpeakRequest) -> list[tuple[str, str]]:
 
     The first authored line that has not been said is taken, so that the choice is a function of the dialogue.
     """
+    if not (request.state.beats or request.disclose):
+        return []
     situation = request.scenario.situation
     said = "\n".join(m["content"] for m in request.messages if m["role"] == "user")
     claims = {claim.id: claim for claim in situation.claims}

@@ -21,7 +21,7 @@ from empathy_gym.simulators.llm.asking import BadAnswer, Counts, Failure, Questi
 from empathy_gym.simulators.llm.fence import fence, mark_of
 from empathy_gym.simulators.llm.prompts import Prompt, load_prompt, prompts_hash
 from empathy_gym.simulators.llm.reading import conversation
-from empathy_gym.simulators.scenario import Feeling, Scenario, content_hash
+from empathy_gym.simulators.scenario import Scenario, content_hash
 
 VERSION: Final = 1
 REPAIRS: Final = 2
@@ -210,11 +210,8 @@ def _told(item: SpeakRequest) -> list[str]:
     situation, now = item.scenario.situation, {fact.id for fact in item.disclose}
     told = [i for i in item.state.disclosed if i not in now]
     facts = [situation.by_id[i].text for i in told]
-    return facts + [f.text for f in situation.feelings if _known(f, told)]
-
-
-def _known(feeling: Feeling, told: Sequence[str]) -> bool:
-    return any(ref in told for ref in feeling.because)
+    known = frozenset(told)
+    return facts + [f.text for f in situation.feelings if not known.isdisjoint(f.because)]
 
 
 def _instructions(item: SpeakRequest, prompt: Prompt) -> Iterator[str]:
