@@ -79,7 +79,7 @@ class SimulatorConfig(BaseModel):
     """Further attempts after a lost connection or a server's error."""
     max_concurrency: Annotated[int, Field(ge=1)] = 64
     """Requests in flight at once."""
-    engine_options: Annotated[dict[str, Any], Field(default_factory=dict)]
+    engine_options: dict[str, Any] = Field(default_factory=dict)
     """More arguments of the engine's class, plain values: ``{"max_model_len": 4096}`` for ``vllm:``."""
 
     def essence(self) -> dict[str, Any]:
