@@ -129,7 +129,12 @@ def evaluate(reward: Reward, before: Dialogue, reply: str, after: Dialogue) -> d
             f"The reward {_name(reward)} returned the term {extra!r}, which is not among its `terms`: "
             f"{reward.terms}."
         )
-    return {term: _number(reward, term, values[term]) for term in reward.terms}
+    return {
+        term: value
+        if type(value := values[term]) is float and math.isfinite(value)
+        else _number(reward, term, value)
+        for term in reward.terms
+    }
 
 
 def _number(reward: Reward, term: str, value: Any) -> float:

@@ -55,9 +55,9 @@ def what_comes_next(
     if matter is not None:
         beats.append(matter)
         asked.append(matter)
-        after = dataclasses.replace(after, beats=tuple(beats), asked=tuple(asked))
         # An objection is news too; otherwise honesty would wear out what silence keeps fresh.
-        return _told(after, ()) if matter.startswith("push:") else after
+        news = _news(after, ()) if matter.startswith("push:") else {}
+        return dataclasses.replace(after, beats=tuple(beats), asked=tuple(asked), **news)
     facts = next_facts(scenario, before, after, reading)
     if any(f.layer > 1 for f in facts) and scenario.knobs.declines and "decline" not in asked:
         beats.append("decline")
@@ -67,18 +67,16 @@ def what_comes_next(
         facts = [f for f in scenario.situation.facts if f.layer == 1 and f.id not in told][:1]
     if after.misses >= 2:
         beats.append("hint")
-    after = dataclasses.replace(after, beats=tuple(beats), asked=tuple(asked))
-    return _told(after, facts) if facts else after
+    news = _news(after, facts) if facts else {}
+    return dataclasses.replace(after, beats=tuple(beats), asked=tuple(asked), **news)
 
 
-def _told(state: UserState, facts: Sequence[Fact]) -> UserState:
-    """Tell facts. Hearing something new makes every act fresh again by one use, but not retelling what is known."""
+def _news(state: UserState, facts: Sequence[Fact]) -> dict[str, Any]:
+    """Return what telling facts changes. Something new makes every act fresh by one use, but not retelling."""
     satiation = tuple(
         (act, uses if act == "grounding" else max(0, uses - 1)) for act, uses in state.satiation
     )
-    return dataclasses.replace(
-        state, disclosed=(*state.disclosed, *(fact.id for fact in facts)), satiation=satiation
-    )
+    return {"disclosed": (*state.disclosed, *(fact.id for fact in facts)), "satiation": satiation}
 
 
 def next_facts(scenario: Scenario, before: UserState, after: UserState, reading: Reading) -> list[Fact]:

@@ -8,14 +8,74 @@ and refuse unknown fields; ids are content hashes and say nothing about what is 
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from empathy_gym.simulators.errors import unknown_name
+from empathy_gym.simulators.hashing import canonical_json, content_hash
+from empathy_gym.simulators.situation import (
+    ITEM_KINDS,
+    Attempt,
+    Boundary,
+    Claim,
+    ClaimKind,
+    Constraint,
+    Cue,
+    Fact,
+    Feeling,
+    Frozen,
+    InsightKind,
+    Item,
+    ItemId,
+    Line,
+    Person,
+    Perspective,
+    Situation,
+    Strength,
+    Topic,
+    Truth,
+)
+
+__all__ = [
+    "DIFFICULTIES",
+    "ITEM_KINDS",
+    "NEEDS",
+    "NEED_CLAIMS",
+    "SCHEMA_VERSION",
+    "TRUTHS",
+    "Attempt",
+    "Boundary",
+    "Claim",
+    "ClaimKind",
+    "Constraint",
+    "Cue",
+    "Difficulty",
+    "Fact",
+    "Feeling",
+    "Frozen",
+    "InsightKind",
+    "Item",
+    "ItemId",
+    "Knobs",
+    "Line",
+    "Need",
+    "Percent",
+    "Person",
+    "Persona",
+    "Perspective",
+    "Quarter",
+    "Scenario",
+    "Situation",
+    "Speech",
+    "Strength",
+    "Topic",
+    "Truth",
+    "canonical_json",
+    "content_hash",
+    "scenario_id",
+]
 
 SCHEMA_VERSION: Final = 1
 
@@ -23,9 +83,6 @@ Need = Literal[
     "venting", "deep_empathy", "praise", "advice", "self_reflection", "critical_analysis", "others_motives", "fair_fault"
 ]  # fmt: skip
 Difficulty = Literal["easy", "normal", "hard"]
-Truth = Literal["true", "half", "false", "open"]
-InsightKind = Literal["self", "other", "both_sides", "proportion"]
-ClaimKind = Literal["fault", "belief", "mind_reading", "forecast"]
 
 NEEDS: Final[tuple[str, ...]] = get_args(Need)
 DIFFICULTIES: Final[tuple[str, ...]] = get_args(Difficulty)
@@ -36,236 +93,6 @@ NEED_CLAIMS: Final[dict[str, tuple[str, ...]]] = {
     "others_motives": ("mind_reading",),
 }
 """Kinds of claim that a need turns on: such a claim has to be addressed before the emotion can go far."""
-
-Line = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-Cue = Annotated[str, StringConstraints(min_length=1, max_length=400)]
-ItemId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-
-
-class Frozen(BaseModel):
-    """Base of all scenario models: immutable, no unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Item(Frozen):
-    """Something in a situation that a reply can engage.
-
-    Attributes:
-        id: Unique within the situation.
-        text: What it is. For facts, feelings, claims and boundaries: a line the user says.
-        cues: Word groups by which own-words mention is recognised, each ``"word|synonym|two words"``.
-        say: Lines a good listener could say about it; used by scripted policies, never by a perceiver.
-    """
-
-    id: ItemId
-    text: Line
-    cues: tuple[Cue, ...] = ()
-    say: tuple[Line, ...] = ()
-
-
-class Topic(Item):
-    """Something one can ask the user about. `text` is a short label; it gives no fact away."""
-
-
-class Fact(Item):
-    """A first-person line with something that happened.
-
-    Attributes:
-        layer: 1 is told freely, 2 with some trust, 3 only when opened.
-        topics: Ids of the topics under which a question finds it.
-    """
-
-    layer: Literal[1, 2, 3]
-    topics: tuple[ItemId, ...] = ()
-
-
-class Feeling(Item):
-    """A feeling that the user has, or says not to have.
-
-    Attributes:
-        name: The feeling in one or two words.
-        held: False if the user denies it.
-        because: Ids of the facts it comes from; the feeling is known once one of them is told.
-    """
-
-    name: Line
-    held: bool = True
-    because: tuple[ItemId, ...] = ()
-
-
-class Attempt(Item):
-    """Something already tried. `fact` is the fact that tells of it, if one does."""
-
-    fact: ItemId | None = None
-
-
-class Constraint(Item):
-    """Something a fitting suggestion has to respect."""
-
-
-class Strength(Item):
-    """An action or effort that deserves to be named. `evidence`: the facts that show it."""
-
-    evidence: tuple[ItemId, ...] = ()
-
-
-class Perspective(Item):
-    """A way of seeing the matter that the user has not found yet."""
-
-    kind: InsightKind
-    because: tuple[ItemId, ...] = ()
-
-
-class Claim(Item):
-    """A disputed statement of the user.
-
-    Attributes:
-        kind: About fault, a belief, somebody's mind, or the future.
-        truth: Settled by the authored facts alone, never by knowledge of the world.
-        voiced_by: Fact with which the user states it; None if the opening does.
-        evidence: Facts that settle it.
-        fair_readings: Readings that are fair, each with its reason, as a listener would say them.
-        must_not_affirm: Sentences that affirm it outright, as a flatterer would say them.
-        repair: What the user could do about it.
-        asks: Lines with which the user asks outright, once.
-        pushbacks: Lines with which the user objects to a fair reading.
-        beats: Lines that tell how reality answered after the claim was wrongly affirmed.
-    """
-
-    kind: ClaimKind
-    truth: Truth
-    voiced_by: ItemId | None = None
-    evidence: tuple[ItemId, ...] = ()
-    fair_readings: tuple[Line, ...] = ()
-    must_not_affirm: tuple[Line, ...] = ()
-    repair: str = ""
-    asks: tuple[Line, ...] = ()
-    pushbacks: tuple[Line, ...] = ()
-    beats: tuple[Line, ...] = ()
-
-
-class Boundary(Item):
-    """A limit the user sets: a topic to leave, an act to spare them, or a time by which to go.
-
-    Attributes:
-        kind: ``topic`` (named by `cues`), ``act`` (`act`) or ``time`` (`after` replies).
-        act: Field of the appraisal that is unwelcome, for kind ``act``.
-        after: Number of replies after which the user announces leaving, for kind ``time``.
-        voiced_by: Fact with which it is stated; None if it is stated with the opening.
-        until: Fact with which the user reopens it; None if never.
-    """
-
-    kind: Literal["topic", "act", "time"]
-    act: Literal["advice", "exploration", "affirmation"] | None = None
-    after: Annotated[int, Field(ge=2, le=64)] | None = None
-    voiced_by: ItemId | None = None
-    until: ItemId | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> Boundary:
-        if self.kind == "act" and self.act is None:
-            raise ValueError("a boundary of kind 'act' needs `act`: advice, exploration or affirmation")
-        if self.kind == "time" and self.after is None:
-            raise ValueError("a boundary of kind 'time' needs `after`: the number of replies")
-        return self
-
-
-class Person(Frozen):
-    """Somebody else in the situation."""
-
-    name: Line
-    role: Line
-
-
-class Situation(Frozen):
-    """What happened, to whom, and what could be said about it. Items have unique ids."""
-
-    summary: Line
-    people: tuple[Person, ...] = ()
-    topics: tuple[Topic, ...] = ()
-    facts: tuple[Fact, ...]
-    feelings: tuple[Feeling, ...] = ()
-    attempts: tuple[Attempt, ...] = ()
-    constraints: tuple[Constraint, ...] = ()
-    strengths: tuple[Strength, ...] = ()
-    perspectives: tuple[Perspective, ...] = ()
-    claims: tuple[Claim, ...] = ()
-    boundaries: tuple[Boundary, ...] = ()
-
-    def items(self) -> Iterator[Item]:
-        """Yield every item, topics first, in authored order."""
-        for name in ITEM_KINDS:
-            yield from getattr(self, name)
-
-    @functools.cached_property
-    def by_id(self) -> Mapping[str, Item]:
-        """Items by id."""
-        return {item.id: item for item in self.items()}
-
-    @functools.cached_property
-    def kind_of(self) -> Mapping[str, str]:
-        """Kind of each item by id: ``"topics"``, ``"facts"``, ..."""
-        return {item.id: kind for kind in ITEM_KINDS for item in getattr(self, kind)}
-
-    @functools.cached_property
-    def content_hash(self) -> str:
-        """SHA-256 of the canonical JSON."""
-        return content_hash(self.model_dump(mode="json"))
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Situation:
-        problems = list(_situation_problems(self))
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-
-ITEM_KINDS: Final[tuple[str, ...]] = (
-    "topics", "facts", "feelings", "attempts", "constraints", "strengths", "perspectives", "claims", "boundaries"
-)  # fmt: skip
-
-
-def _situation_problems(situation: Situation) -> Iterator[str]:
-    """Yield every inconsistency between items, in words."""
-    seen: set[str] = set()
-    for item in situation.items():
-        if item.id in seen:
-            yield f"the id {item.id!r} is used twice"
-        seen.add(item.id)
-    facts = {fact.id for fact in situation.facts}
-    topics = {topic.id for topic in situation.topics}
-    for layer in (1, 2, 3):
-        if not any(fact.layer == layer for fact in situation.facts):
-            yield f"facts: no fact of layer {layer} (a situation needs all three)"
-    yield from (
-        f"facts.{f.id}.topics: no topic {t!r}" for f in situation.facts for t in f.topics if t not in topics
-    )
-    for owner, field, ids in _fact_references(situation):
-        yield from (f"{owner}.{field}: no fact {ref!r}" for ref in ids if ref not in facts)
-    for claim in situation.claims:
-        if claim.truth in ("half", "false") and not claim.evidence:
-            yield f"claims.{claim.id}: a {claim.truth} claim needs `evidence`"
-        if not claim.fair_readings:
-            yield f"claims.{claim.id}: needs at least one of `fair_readings`"
-
-
-def _fact_references(situation: Situation) -> Iterator[tuple[str, str, Iterable[str]]]:
-    """Yield (owner, field, fact ids) for every reference from an item to facts."""
-    for feeling in situation.feelings:
-        yield f"feelings.{feeling.id}", "because", feeling.because
-    for attempt in situation.attempts:
-        yield f"attempts.{attempt.id}", "fact", filter(None, [attempt.fact])
-    for strength in situation.strengths:
-        yield f"strengths.{strength.id}", "evidence", strength.evidence
-    for perspective in situation.perspectives:
-        yield f"perspectives.{perspective.id}", "because", perspective.because
-    for claim in situation.claims:
-        yield f"claims.{claim.id}", "evidence", claim.evidence
-        yield f"claims.{claim.id}", "voiced_by", filter(None, [claim.voiced_by])
-    for boundary in situation.boundaries:
-        yield f"boundaries.{boundary.id}", "voiced_by", filter(None, [boundary.voiced_by])
-        yield f"boundaries.{boundary.id}", "until", filter(None, [boundary.until])
 
 
 class Persona(Frozen):
@@ -389,16 +216,6 @@ class Scenario(Frozen):
             return self._variants[difficulty]
         # model_copy shares the cached `_variants` with the copy, so every difficulty finds every other.
         return self.model_copy(update={"knobs": self.knobs.model_copy(update={"difficulty": difficulty})})
-
-
-def canonical_json(value: Any) -> str:
-    """Return the one JSON text of a value: sorted keys, no spaces, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-
-def content_hash(value: Any) -> str:
-    """Return the SHA-256 of a value's canonical JSON, in hexadecimal."""
-    return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()
 
 
 def scenario_id(scenario: Scenario) -> str:

@@ -160,7 +160,7 @@ class User:
             if dialogue.ended:
                 raise ConfigError(f"The dialogue has ended ({dialogue.outcome}); begin a new one.")
         requests = [perception_request(d, r) for d, r in zip(dialogues, replies, strict=True)]
-        readings = _call("perceiver", self.perceiver.perceive, requests)
+        readings = _call("perceiver", self.perceiver.perceive, requests, Appraisal)
         after: list[Dialogue] = list(dialogues)
         speak: list[tuple[int, SpeakRequest]] = []
         for i, (dialogue, reply, reading) in enumerate(zip(dialogues, replies, readings, strict=True)):
@@ -170,7 +170,7 @@ class User:
             heard = self._hear(dialogue, reply, reading)
             after[i] = heard
             speak.append((i, _speak_request(dialogue, heard)))
-        lines = _call("speaker", self.speaker.speak, [request for _, request in speak])
+        lines = _call("speaker", self.speaker.speak, [request for _, request in speak], str)
         for (i, _), line in zip(speak, lines, strict=True):
             if isinstance(line, Fault):
                 after[i] = with_fault(dialogues[i], line)
@@ -262,7 +262,9 @@ def _stated(scenario: Scenario, told: set[str], *, opening: bool = False) -> lis
 stated_boundaries = _stated
 
 
-def _call(role: str, method: Callable[[Any], Iterable[Any]], requests: Sequence[Any]) -> list[Any]:
+def _call(
+    role: str, method: Callable[[Any], Iterable[Any]], requests: Sequence[Any], kind: type
+) -> list[Any]:
     """Call a part with a batch. An engine that fails is a fault of each of the batch's dialogues."""
     if not requests:
         return []
@@ -273,6 +275,12 @@ def _call(role: str, method: Callable[[Any], Iterable[Any]], requests: Sequence[
         return [Fault("simulator", f"{role}: {error}")] * len(requests)
     if len(results) != len(requests):
         raise ConfigError(f"The {role} got {len(requests)} requests and returned {len(results)} results.")
+    for result in results:
+        if not isinstance(result, kind | Fault):
+            got, article = type(result).__name__, "an" if kind is Appraisal else "a"
+            raise ConfigError(
+                f"The {role} returned a {got}; it must return {article} {kind.__name__} or a Fault for each request."
+            )
     return results
 
 

@@ -6,6 +6,7 @@ knows about what helps, it reads off how warmly the user's next line begins.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -28,7 +29,7 @@ _ASKED: Final = re.compile(
     r"\b(honest|honestly|straight|truth|am i|was i|did i|you think|fault|wrong|is it me|doing)\b"
 )
 _GOODBYE: Final = re.compile(
-    r"\b(bye|good ?night|heading off|i should go|i'd better go|i'll go|i'm off|going to go|get going|see you|"
+    r"\b(bye|good-?bye|good ?night|heading off|i should go|i'd better go|i'll go|i'm off|going to go|get going|see you|"
     r"take care|call it a night|have to go|leave it there|need to get moving|cut it there)\b"
 )
 _WARM: Final = re.compile(
@@ -44,7 +45,7 @@ _LIMIT: Final = re.compile(
     r"\b(?:leave|keep|rather not|don't want to)\b.{0,40}?\b(?:out|into|about)\b", re.IGNORECASE
 )
 
-MODES: Final = ("ask", "comfort", "read", "affirm", "weigh", "suggest")
+MODES: Final = ("ask", "comfort", "affirm", "read", "weigh", "suggest", "fair", "vent")
 """Ways of helping, in the order in which they are tried."""
 
 
@@ -60,16 +61,18 @@ def _listen(conversation: Conversation) -> str:
     last = said[-1]
     if conversation.turn and _GOODBYE.search(last.lower()) and len(words(last)) < 30:
         return _turn_of(conversation, lines()["listener"]["bye"])
-    asked = bool(conversation.turn) and last.rstrip().endswith("?") and bool(_ASKED.search(last.lower()))
-    mode = "honest" if asked else _mode(said)
+    entry = look_up(said)
+    asked = bool(conversation.turn) and (_asks(last) or bool(entry and entry.at_issue))
+    mode = _mode(said)
     if mode == "suggest" and any("advice" in line.lower() or "tips" in line.lower() for line in said):
         mode = "comfort"
-    entry = look_up(said)
-    return (entry and _from_book(conversation, entry, mode)) or _by_pattern(conversation, said, mode)
+    if entry is not None:
+        return _from_book(conversation, entry, mode, asked)
+    return _by_pattern(conversation, said, "honest" if asked else mode)
 
 
-def _from_book(conversation: Conversation, entry: Entry, mode: str) -> str:
-    """Return a reply of lines from the phrase book that were not said yet; empty if it has none for the mode."""
+def _from_book(conversation: Conversation, entry: Entry, mode: str, asked: bool) -> str:
+    """Return a reply of lines from the phrase book that were not said yet."""
     spoken = "\n".join(m["content"] for m in conversation.messages if m["role"] == "assistant")
 
     def next_of(options: Sequence[str]) -> str:
@@ -77,20 +80,27 @@ def _from_book(conversation: Conversation, entry: Entry, mode: str) -> str:
 
     fact, ask = next_of(entry.facts), next_of(entry.topics)
     care = _turn_of(conversation, lines()["listener"]["care"])
-    if mode == "honest":
-        return f"{care} {next_of(entry.fair)}" if next_of(entry.fair) else ""
-    if mode == "ask":
-        return f"{fact} {ask}".strip()
+    if asked:
+        unsure = f"{next_of(entry.voiced)} {next_of(lines()['listener']['unsure'])}".strip()
+        more = "" if mode in ("ask", "vent", "fair") else next_of(_ways(entry).get(mode, entry.feelings))
+        return f"{care} {next_of(entry.fair) or unsure} {more}".strip()
+    felt = next_of(entry.feelings) or fact
+    if mode == "vent":
+        return f"{felt} {ask}".strip()
     if mode == "comfort":
-        return f"{next_of(entry.feelings) or fact} {next_of(lines()['listener']['comfort'])}".strip()
-    ways = {
+        return f"{felt} {next_of(lines()['listener']['comfort'])}".strip()
+    return f"{fact} {next_of(_ways(entry)[mode]) or ask}".strip()
+
+
+def _ways(entry: Entry) -> dict[str, list[str]]:
+    return {
+        "ask": entry.topics,
         "affirm": entry.affirming,
         "read": entry.reading,
         "weigh": entry.weighing,
         "suggest": entry.suggesting,
+        "fair": [*entry.fair, *entry.sizing],
     }
-    line = next_of(ways[mode])
-    return f"{fact} {line}".strip() if line else f"{fact} {ask}".strip()
 
 
 def _by_pattern(conversation: Conversation, said: Sequence[str], mode: str) -> str:
@@ -98,9 +108,9 @@ def _by_pattern(conversation: Conversation, said: Sequence[str], mode: str) -> s
     phrases, slots = lines()["listener"], _slots(conversation, said)
     if mode in ("read", "suggest") and not slots["n"]:
         mode = "weigh"
-    if mode in ("ask", "comfort"):
+    if mode in ("ask", "comfort", "vent"):
         return _be_with(conversation, slots)
-    return _turn_of(conversation, phrases[mode]).format(**slots)
+    return _turn_of(conversation, phrases["honest" if mode == "fair" else mode]).format(**slots)
 
 
 def _be_with(conversation: Conversation, slots: Mapping[str, str]) -> str:
@@ -114,25 +124,55 @@ def _be_with(conversation: Conversation, slots: Mapping[str, str]) -> str:
 
 
 def _mode(said: Sequence[str]) -> str:
-    """Return the way of helping: each is tried in turn, and one that was met with warmth is kept to.
+    """Return the way of helping: the one the user hints at; else each in turn, and one that helped is kept to.
 
     What was tried before follows from the user's answers alone, so that the policy needs no memory.
     """
-    credit = dict.fromkeys(MODES, 1)
+    credit = dict.fromkeys(MODES, 0)
     mode = MODES[0]
-    for answer in said[1:]:
-        credit[mode] += 1 if is_warm(answer) else -2
+    for at, answer in enumerate(said[1:]):
+        # After a question the answer is to what was said on that, not to the way of helping.
+        if not (at and _asks(said[at])):
+            credit[mode] += {"moved": 1, "eased": -1}.get(reaction(answer), -2)
+        for hinted in _hinted(answer):
+            credit[hinted] += 3
         mode = max(MODES, key=lambda m: (credit[m], -MODES.index(m)))
     return mode
 
 
-def is_warm(line: str) -> bool:
-    """Whether a user's line begins warmly: a known warm reaction, or more warm words than cool ones."""
+def _asks(line: str) -> bool:
+    """Whether a line ends with an outright question; a question that hints at something else is none."""
+    end = " ".join(sentences(line)[-2:]).lower()
+    return (end.endswith("?") and not _hinted(line)) or ("?" in end and bool(_ASKED.search(end)))
+
+
+def _hinted(answer: str) -> list[str]:
+    """Return the ways of helping that the end of an answer speaks for."""
+    end = " ".join(sentences(answer)[-3:]).lower().replace("’", "'")
+    return [mode for mode, cue in _hints().items() if cue.search(end)]
+
+
+@functools.cache
+def _hints() -> Mapping[str, re.Pattern[str]]:
+    return {mode: re.compile(rf"\b(?:{cue})\b") for mode, cue in lines()["listener"]["hints"].items()}
+
+
+def reaction(line: str) -> str:
+    """Return how a user's line begins: ``"moved"``, ``"eased"`` or ``"cool"``.
+
+    A reaction that the phrase book knows, or else whether its first two sentences have more warm words than cool.
+    """
     known = reaction_in(line)
     if known is not None:
-        return known.startswith(("moved", "eased", "held", "boundary_kept"))
+        return (
+            "moved"
+            if known.startswith(("moved", "held"))
+            else "eased"
+            if known.startswith("eased")
+            else "cool"
+        )
     opening = " ".join(sentences(line)[:2]).lower().replace("’", "'")
-    return len(_WARM.findall(opening)) > len(_COOL.findall(opening))
+    return "moved" if len(_WARM.findall(opening)) > len(_COOL.findall(opening)) else "cool"
 
 
 def _slots(conversation: Conversation, said: Sequence[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Final
 
 from empathy_gym.agents.policies.blind import lines
 from empathy_gym.agents.policy import Conversation
+from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.dialogue import (
     Dialogue,
     UserState,
@@ -22,9 +23,10 @@ from empathy_gym.simulators.dialogue import (
     perception_request,
 )
 from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
+from empathy_gym.simulators.embedded.speaker import AuthoredSpeaker
 from empathy_gym.simulators.rule import TableRule
 from empathy_gym.simulators.scenario import Item, Scenario, Topic
-from empathy_gym.simulators.user import Perceiver, Rule
+from empathy_gym.simulators.user import Perceiver, Rule, User
 
 KINDS: Final[dict[str, tuple[str, ...]]] = {
     "venting": ("feelings", "topics"),
@@ -41,24 +43,39 @@ INSIGHTS: Final = {"others_motives": "other", "critical_analysis": "both_sides",
 """Kind of insight each need asks for; ``"self"`` for the rest."""
 
 
+HEARD: Final = 16
+"""What a level of grounding is worth beside the points it pays, in eighths of a point."""
+
+
 class OraclePolicy:
-    """Puts together candidate replies and says the one after which the conversation stands best.
+    """Puts together candidate replies and says the one after which the conversation can go best.
+
+    It tries the most promising replies on the user itself, which is a pure function of the dialogue, and looks at
+    what could be said next.
 
     Args:
         perceiver: Reads the candidates; the embedded one by default.
         rule: Judges them; the packaged one by default.
         candidates: How many replies are compared at most.
+        ahead: How many replies are looked ahead beyond the next one.
+        width: How many replies are tried at each step ahead.
     """
 
     privileged = True
     fingerprint = "scripted:oracle"
 
     def __init__(
-        self, perceiver: Perceiver | None = None, rule: Rule | None = None, candidates: int = 96
+        self,
+        perceiver: Perceiver | None = None,
+        rule: Rule | None = None,
+        candidates: int = 96,
+        ahead: int = 1,
+        width: int = 4,
     ) -> None:
         self.perceiver: Perceiver = perceiver or EmbeddedPerceiver()
         self.rule: Rule = rule or TableRule()
-        self.candidates = candidates
+        self.user = User(self.perceiver, self.rule, AuthoredSpeaker())
+        self.candidates, self.ahead, self.width = candidates, ahead, width
 
     def act(self, conversations: Sequence[Conversation], dialogues: Sequence[Dialogue]) -> list[str]:
         """Return the best reply found for each dialogue."""
@@ -67,17 +84,44 @@ class OraclePolicy:
     def _reply(self, dialogue: Dialogue) -> str:
         if dialogue.state.leaving is not None:
             return _any("farewells", dialogue)
+        return self._best(dialogue, self.ahead)[1]
+
+    def _best(self, dialogue: Dialogue, ahead: int) -> tuple[int, str]:
+        """Return what the best reply is worth, and the reply; the first of equals, so that chance decides nothing."""
+        if dialogue.ended or dialogue.state.leaving is not None:
+            return _promise(dialogue.source, dialogue.state, True), ""
         options = list(itertools.islice(_candidates(dialogue), self.candidates)) or [
             _any("fillers", dialogue)
         ]
         readings = self.perceiver.perceive([perception_request(dialogue, option) for option in options])
         last = dialogue.turn + 1 >= dialogue.max_turns
-        values = []
-        for option, reading in zip(options, readings, strict=True):
+        heard, values = [], []
+        for at, (option, reading) in enumerate(zip(options, readings, strict=True)):
             after = self.rule.apply(dialogue.source, dialogue.state, reading, last).state  # type: ignore[arg-type]
-            values.append(_promise(dialogue.source, after, last) - len(option) // 40)
-        # The first of equals, so that the order of candidates and not chance decides.
-        return options[max(range(len(options)), key=lambda i: (values[i], -i))]
+            # Between replies that do as much, the one that takes up what was said: people notice.
+            heard.append(
+                HEARD * reading.grounding - len(option) // 40 if isinstance(reading, Appraisal) else 0
+            )
+            values.append((-_promise(dialogue.source, after, last) - heard[at], at, after))
+        values.sort(key=lambda value: value[:2])
+        least, at, _ = values[0]
+        if not ahead or last:
+            return -least, options[at]
+        tried = _different(values)[: self.width]
+        children = self.user.respond([dialogue] * len(tried), [options[at] for at in tried])
+        later = [
+            heard[at] + self._best(child, ahead - 1)[0] for at, child in zip(tried, children, strict=True)
+        ]
+        best = max(range(len(tried)), key=lambda i: (later[i], -i))
+        return later[best], options[tried[best]]
+
+
+def _different(values: Sequence[tuple[int, int, UserState]]) -> list[int]:
+    """Return the replies that lead to different states, best first."""
+    seen: dict[UserState, int] = {}
+    for _, at, after in values:
+        seen.setdefault(after, at)
+    return list(seen.values())
 
 
 def _any(what: str, dialogue: Dialogue) -> str:

@@ -17,7 +17,10 @@ from empathy_gym.simulators.scenario import Fact, Item, Situation
 
 @dataclass(frozen=True)
 class Entry:
-    """The lines of one situation that what has been told allows, by kind; the latest told first."""
+    """The lines of one situation that what has been told allows, by kind; the latest told first.
+
+    `at_issue` says whether the user has just asked about a claim or objected to what was said on it.
+    """
 
     facts: list[str]
     feelings: list[str]
@@ -25,8 +28,11 @@ class Entry:
     affirming: list[str]
     reading: list[str]
     weighing: list[str]
+    sizing: list[str]
     suggesting: list[str]
     fair: list[str]
+    voiced: list[str]
+    at_issue: bool
 
 
 @functools.cache
@@ -62,6 +68,14 @@ def reaction_in(line: str) -> str | None:
     return None
 
 
+@functools.cache
+def _questions() -> Mapping[str, str]:
+    """Return each outright question and objection of the bundled users with the claim it is about."""
+    situations = {id(situation): situation for situation, _ in _situations().values()}
+    claims = [claim for situation in situations.values() for claim in situation.claims]
+    return {line: claim.id for claim in claims for line in (*claim.asks, *claim.pushbacks)}
+
+
 def look_up(said: Sequence[str]) -> Entry | None:
     """Return what could be said to a user who has said this; None if nothing of it is known.
 
@@ -87,23 +101,35 @@ def look_up(said: Sequence[str]) -> Entry | None:
             if not refs or any(ref in rank for ref in refs):
                 allowed.append((min((rank[ref] for ref in refs if ref in rank), default=len(rank)), item))
         allowed.sort(key=lambda pair: pair[0])
-        return [line for _, item in allowed for line in item.say]
+        # What was not spoken of yet comes before other words for what was.
+        return [line for _, item in allowed for line in item.say[:1]] + [
+            line for _, item in allowed for line in item.say[1:]
+        ]
 
     latest = {topic for _, _, fact in told[:2] for topic in fact.topics}
     topics = sorted(situation.topics, key=lambda topic: topic.id not in latest)
     views = situation.perspectives
+    # What was just asked about, or objected to, comes first.
+    raised = {claim for line, claim in _questions().items() if line in said[-1]}
+    claims = sorted(situation.claims, key=lambda claim: claim.id not in raised)
+    voices = [fact for _, _, fact in told]
     return Entry(
         facts=[line for _, _, fact in told for line in fact.say[:1]],
         feelings=about([f for f in situation.feelings if f.held], "because"),
         topics=[line for topic in topics for line in topic.say],
         affirming=about(situation.strengths, "evidence"),
         reading=about([p for p in views if p.kind == "other"], "because"),
-        weighing=about([p for p in views if p.kind in ("both_sides", "proportion")], "because"),
+        weighing=about([p for p in views if p.kind == "both_sides"], "because"),
+        sizing=about([p for p in views if p.kind == "proportion"], "because"),
         suggesting=about([*situation.constraints, *situation.attempts], "fact"),
         fair=[
             line
-            for claim in situation.claims
+            for claim in claims
             if claim.evidence and all(fact in rank for fact in claim.evidence)
             for line in claim.fair_readings
         ],
+        voiced=[
+            line for claim in claims for fact in voices if fact.id == claim.voiced_by for line in fact.say
+        ],
+        at_issue=bool(raised),
     )

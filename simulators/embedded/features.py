@@ -1,4 +1,4 @@
-"""Text made comparable: characters, words, stems, sentences and phrases. Integers and tables only.
+"""Text made comparable: characters, words and stems. Integers and tables only.
 
 Nothing here depends on a Unicode version, on hashing order or on a locale: the tables are written out.
 """
@@ -8,19 +8,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Final
 
 import yaml
 
-from empathy_gym.simulators.embedded.phrases import Hits
-
 MAX_CHARACTERS: Final = 4000
 """Characters of a reply that are read; what lies beyond is charged as a wall of text."""
-MAX_WORDS: Final = 600
-MAX_SENTENCE: Final = 40
-"""Words after which a sentence without an end is cut, so that it cannot mention everything at once."""
 
 
 @functools.cache
@@ -65,10 +59,12 @@ LOOKALIKES: Final = str.maketrans("аеорсхуікмтнвАЕОРСХУІК�
 _FOREIGN_LETTER: Final = re.compile(r"[\u0370-\u04ff]")
 
 
-# What people type for "would have", "it's" and "you're", told by the word that follows.
+# What people type for "would have", "it's" and "you're", told by the word that follows. Most text has none of it,
+# which the words in front tell at once.
 _TYPED: Final = (
-    (re.compile(r"\b(would|could|should|might|must) of\b"), r"\1 have"),
+    (" of", re.compile(r"\b(would|could|should|might|must) of\b"), r"\1 have"),
     (
+        "its ",
         re.compile(
             r"\bits (?=(?:on|not|a|an|the|been|just|so|really|hard|all|ok|okay|your|his|her|their|my|best"
             r"|tough"
@@ -78,6 +74,7 @@ _TYPED: Final = (
         "it is ",
     ),
     (
+        "your ",
         re.compile(
             r"\byour (?=(?:right|not|so|the|a|an|being|going|just|very|really|too|amazing|doing|allowed"
             r"|overreacting|welcome|strong|brave|absolutely|completely|totally|wrong|still|upset|feeling|always)\b)"
@@ -88,8 +85,9 @@ _TYPED: Final = (
 
 
 def _retyped(text: str) -> str:
-    for pattern, meant in _TYPED:
-        text = pattern.sub(meant, text)
+    for mark, pattern, meant in _TYPED:
+        if mark in text:
+            text = pattern.sub(meant, text)
     return text
 
 
@@ -160,9 +158,12 @@ def expand(token: str) -> tuple[str, ...]:
 
 def tokenise(text: str) -> tuple[list[str], list[int]]:
     """Return the words of a normalised text, and the positions at which a clause begins."""
+    tokens = _TOKEN.findall(text)
+    if _BREAKS.isdisjoint(tokens) and " -" not in text:
+        return [word for token in tokens for word in expand(token)], [0]
     words: list[str] = []
     breaks = [0]
-    for token in _TOKEN.findall(text):
+    for token in tokens:
         if token[0] in _BREAKS:
             if breaks[-1] != len(words):
                 breaks.append(len(words))
@@ -219,69 +220,3 @@ def _tail(word: str) -> str:
     if len(word) > 3 and word[-1] == word[-2]:
         word = word[:-1]
     return word[:-1] + "i" if word.endswith("y") and len(word) > 3 else word
-
-
-# -- sentences -----------------------------------------------------------------------------------
-
-_SENTENCE: Final = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]*]*\s+|\s*\n\s*|(?<=[\u3002\uff01\uff1f])")
-_QUESTION: Final = re.compile(r"\?[\"'\u201d\u2019)\]!?.*\s]*\Z")
-
-
-@dataclass(slots=True)
-class Sentence:
-    """One sentence of a reply.
-
-    Attributes:
-        raw: As given.
-        words: Normalised words, contractions expanded.
-        stems: Their stems, pronouns folded.
-        breaks: Positions at which clauses begin.
-        offset: Position of the first word in the reply.
-        question: Whether it ends with a question mark.
-        last: Whether it ends here, and is not cut for its length.
-        hits: Spans of the phrase categories.
-    """
-
-    raw: str
-    words: list[str]
-    stems: list[str]
-    breaks: list[int]
-    offset: int
-    question: bool
-    last: bool
-    hits: Hits = field(default_factory=dict)
-
-    def has(self, *categories: str) -> bool:
-        """Whether any of the categories was found."""
-        hits = self.hits
-        for category in categories:
-            if category in hits:
-                return True
-        return False
-
-
-def sentences_of(text: str) -> list[Sentence]:
-    """Split a text into sentences that hold at least one word; what lies beyond the bounds is not read."""
-    found: list[Sentence] = []
-    offset = 0
-    for raw in _SENTENCE.split(text[:MAX_CHARACTERS]):
-        if not raw:
-            continue
-        words, stems, breaks, question = _parsed(raw)
-        for start in range(0, len(words), MAX_SENTENCE):
-            part = words[start : start + MAX_SENTENCE]
-            if offset + len(part) > MAX_WORDS:
-                return found
-            begins = [0, *(b - start for b in breaks if 0 < b - start < len(part))]
-            last = start + MAX_SENTENCE >= len(words)
-            cut = stems[start : start + MAX_SENTENCE]
-            found.append(Sentence(raw, part, cut, begins, offset, question and last, last))
-            offset += len(part)
-    return found
-
-
-@functools.lru_cache(maxsize=8192)
-def _parsed(raw: str) -> tuple[list[str], list[str], list[int], bool]:
-    """Return words, stems, clause beginnings and whether it asks. The lists are shared: never change them."""
-    words, breaks = tokenise(normalise(raw))
-    return words, [stem(word) for word in words], breaks, _QUESTION.search(raw) is not None

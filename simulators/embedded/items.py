@@ -7,14 +7,14 @@ matter of masks and bit counts.
 from __future__ import annotations
 
 import functools
+import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from empathy_gym.simulators.dialogue import PerceptionRequest
 from empathy_gym.simulators.embedded.features import (
-    Sentence,
     expand,
     load,
     normalise,
@@ -23,9 +23,11 @@ from empathy_gym.simulators.embedded.features import (
     tokenise,
     words_data,
 )
+from empathy_gym.simulators.embedded.sentences import Sentence
 from empathy_gym.simulators.scenario import Feeling, Item
 
 CACHED_SITUATIONS: Final = 128
+CACHED_VIEWS: Final = 64
 KINDS: Final = (
     "topics", "facts", "feelings", "attempts", "constraints", "strengths", "perspectives", "claims",
     "boundaries",
@@ -73,6 +75,7 @@ class Entry:
 
     Attributes:
         item: The item.
+        id: Its id.
         kind: One of `KINDS`.
         mask: The bits of its cues.
         single: Whether one cue is enough.
@@ -80,6 +83,7 @@ class Entry:
     """
 
     item: Item
+    id: str
     kind: str
     mask: int
     single: bool
@@ -112,7 +116,7 @@ class Posting:
     strong: int = 0
     weak: int = 0
     family: int = 0
-    phrases: list[Phrase] = field(default_factory=list)
+    phrases: tuple[Phrase, ...] = ()
     any: int = 0
 
 
@@ -120,6 +124,7 @@ class Posting:
 class Phrase:
     """The words around the anchor of a cue of several words, and how telling they are together."""
 
+    next: str
     before: tuple[str, ...]
     after: tuple[str, ...]
     mask: int
@@ -139,7 +144,9 @@ class Index:
         self.postings: dict[str, Posting] = {}
         self.predicates: dict[tuple[str, int], int] = {}
         self.slips: dict[tuple[str, int], str | None] = {}
-        self.near: dict[str, list[str]] = {}
+        self.near: dict[str, str] = {}
+        self.groups: dict[tuple[str, tuple[int, ...]], Group] = {}
+        self.views: dict[Key, View] = {}
         self._bits = 0
 
     def add(self, kind: str, item: Item) -> Entry:
@@ -152,7 +159,7 @@ class Index:
             for one in family_words(item):
                 self._posting(one, mask).family |= mask
         words = frozenset(stem(word) for word in tokenise(normalise(item.text))[0])
-        entry = Entry(item, kind, mask, kind in SINGLE, words)
+        entry = Entry(item, item.id, kind, mask, kind in SINGLE, words)
         self.entries[item.id] = entry
         return entry
 
@@ -170,7 +177,8 @@ class Index:
     def _posting(self, one: str, mask: int) -> Posting:
         if one not in self.postings:
             for variant in variants(one):
-                self.near.setdefault(variant, []).append(one)
+                # Joined, since most stand alone and there are many of them.
+                self.near[variant] = f"{self.near[variant]} {one}" if variant in self.near else one
         posting = self.postings.setdefault(one, Posting())
         posting.any |= mask
         return posting
@@ -190,27 +198,31 @@ class Index:
         telling = [s for s in stems if s not in weak_stems()]
         anchor = max(range(len(stems)), key=lambda i: (stems[i] in telling, len(stems[i]), -i))
         before, after = tuple(reversed(stems[:anchor])), tuple(stems[anchor + 1 :])
-        self._posting(stems[anchor], bit).phrases.append(
-            Phrase(before, after, bit, _weight(stems, kind, bool(telling)))
-        )
+        posting = self._posting(stems[anchor], bit)
+        weight = _weight(stems, kind, bool(telling))
+        posting.phrases += (Phrase((*after, *before)[0], before, after, bit, weight),)
 
-    def tokens(self, sentence: Sentence, skip: frozenset[int], mask: int) -> list[Token]:
+    def tokens(self, sentence: Sentence, offset: int, skip: Set[int], mask: int) -> list[Token]:
         """Return the words of a sentence that hit cues within a mask, but for the positions in `skip`.
 
         Args:
             sentence: The sentence.
+            offset: Position of its first word in the reply.
             skip: Positions in the reply that do not count, because they are copied.
             mask: The cues that may be known.
         """
         found: list[Token] = []
-        stems, known = sentence.stems, self.postings.get
+        stems, within, known = sentence.stems, sentence.distinct, self.postings
         for at, one in enumerate(stems):
-            posting = known(one)
-            if posting is None or not posting.any & mask:
+            if one not in known:
+                continue
+            posting = known[one]
+            if not posting.any & mask:
                 continue
             rare, strong, weak = posting.rare, posting.strong, posting.weak
             for phrase in posting.phrases:
-                if phrase.mask & mask & ~rare and _stands(phrase, stems, at):
+                # Few phrases have even the next of their words in the sentence.
+                if phrase.next in within and phrase.mask & mask & ~rare and _stands(phrase, stems, at):
                     if phrase.weight == 3:
                         rare |= phrase.mask
                         strong |= phrase.mask
@@ -220,8 +232,8 @@ class Index:
                         weak |= phrase.mask
             strong &= mask
             weak &= mask & ~strong
-            family = posting.family & mask
-            if (strong or weak or family) and sentence.offset + at not in skip:
+            family = posting.family & mask if posting.family else 0
+            if (strong or weak or family) and offset + at not in skip:
                 found.append(Token(at, rare & mask, strong, weak, family))
         return found
 
@@ -272,18 +284,30 @@ def derived_cues(item: Item) -> tuple[str, ...]:
     return tuple(dict.fromkeys(w for w in words if stem(w) not in weak_stems() and len(w) > 2))[:12]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class View:
-    """What of an index a request may know."""
+    """What of an index a request may know.
+
+    Attributes:
+        index: The index.
+        entries: The items that may be known, by kind.
+        masks: Their cues, by kind.
+        mask: All their cues.
+    """
 
     index: Index
-    entries: dict[str, list[Entry]]
+    entries: dict[str, Group]
+    masks: dict[str, int]
     mask: int
 
     def __contains__(self, one: object) -> bool:
         """Whether a stem is a cue of an item that may be known; the index may hold more than that."""
         posting = self.index.postings.get(one) if isinstance(one, str) else None
         return posting is not None and posting.any & self.mask != 0
+
+
+Key = tuple[tuple[int, ...], ...]
+Group = tuple[Entry, ...]
 
 
 class Indices:
@@ -299,15 +323,21 @@ class Indices:
             index = self._new(request.situation)
         else:
             self._indices.move_to_end(request.situation)
-        entries = self._entries(index, request)
-        if entries is None:  # Another situation under the same key: only a hand-made request can do that.
-            index = self._new(request.situation)
-            entries = self._entries(index, request) or {}
-        mask = 0
-        for group in entries.values():
-            for entry in group:
-                mask |= entry.mask
-        return View(index, entries, mask)
+        groups = _groups(request)
+        # Items are told apart by identity, which is safe as long as the view keeps them alive.
+        key = tuple([tuple(map(id, items)) for items in groups])
+        view = index.views.get(key)
+        if view is None:
+            entries = _entries(index, groups)
+            if entries is None:  # Another situation under the same key: only a hand-made request can do that.
+                index = self._new(request.situation)
+                entries = _entries(index, groups) or {}
+            view = _view(index, entries)
+            if len(index.views) >= CACHED_VIEWS:
+                index.views.clear()
+                index.groups.clear()
+            index.views[key] = view
+        return view
 
     def _new(self, key: str) -> Index:
         index = self._indices[key] = Index()
@@ -316,21 +346,43 @@ class Indices:
             self._indices.popitem(last=False)
         return index
 
-    def _entries(self, index: Index, request: PerceptionRequest) -> dict[str, list[Entry]] | None:
-        """Return the entries of the items of a request by kind; None if one differs from what is indexed."""
-        found: dict[str, list[Entry]] = {}
-        known = index.entries
-        for kind in KINDS:
-            group = found[kind] = []
-            items: Iterable[Item] = getattr(request, kind)
-            for item in items:
-                entry = known.get(item.id)
-                if entry is None:
-                    entry = index.add(kind, item)
-                elif entry.item is not item:
-                    if entry.kind != kind or entry.item != item:
-                        return None
-                    # The same item from another copy of the situation: compare by identity from now on.
-                    entry = known[item.id] = replace(entry, item=item)
-                group.append(entry)
-        return found
+
+def _groups(request: PerceptionRequest) -> tuple[tuple[Item, ...], ...]:
+    """Return the items of a request, kind by kind in the order of `KINDS`."""
+    return (
+        request.topics, request.facts, request.feelings, request.attempts, request.constraints,
+        request.strengths, request.perspectives, request.claims, request.boundaries,
+    )  # fmt: skip
+
+
+def _entries(index: Index, groups: Sequence[Sequence[Item]]) -> dict[str, Group] | None:
+    """Return the entries of the items of a request by kind; None if one differs from what is indexed."""
+    found: dict[str, Group] = {}
+    for kind, items in zip(KINDS, groups, strict=True):
+        key = kind, tuple(map(id, items))
+        group = index.groups.get(key) or _group(index, kind, items)
+        if group is None:
+            return None
+        found[kind] = index.groups[key] = group
+    return found
+
+
+def _group(index: Index, kind: str, items: Iterable[Item]) -> Group | None:
+    group: list[Entry] = []
+    known = index.entries
+    for item in items:
+        entry = known.get(item.id)
+        if entry is None:
+            entry = index.add(kind, item)
+        elif entry.item is not item:
+            if entry.kind != kind or entry.item != item:
+                return None
+            # The same item from another copy of the situation: compare by identity from now on.
+            entry = known[item.id] = replace(entry, item=item)
+        group.append(entry)
+    return tuple(group)
+
+
+def _view(index: Index, entries: dict[str, Group]) -> View:
+    masks = {kind: functools.reduce(lambda m, e: m | e.mask, group, 0) for kind, group in entries.items()}
+    return View(index, entries, masks, functools.reduce(operator.or_, masks.values(), 0))

@@ -3,92 +3,125 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
 from empathy_gym.simulators.dialogue import Message
-from empathy_gym.simulators.embedded.features import MAX_CHARACTERS, Sentence, sentences_of, words_data
+from empathy_gym.simulators.embedded.features import MAX_CHARACTERS
+from empathy_gym.simulators.embedded.sentences import Sentence, sentences_of
 
 COPIED_RUN: Final = 9
 """Words in a row that are a copy; quoting up to eight is not."""
-Gram = tuple[str, ...]
+_GRAM: Final = 8
+"""Bytes of four characters."""
+GOODBYE: Final = 60
+"""Words at the end of a line among which a goodbye is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line of the user, reduced to what replies to it are compared with.
+
+    Attributes:
+        end: Its last words.
+        folded: Its word trigrams, with the pronouns of both sides made one.
+        stems: Stems of its words.
+    """
+
+    end: tuple[str, ...]
+    folded: tuple[str, ...]
+    stems: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line, reduced to what later replies are compared with.
+    """A line of the policy, reduced to what its later replies are compared with.
 
     Attributes:
         text: Its words, joined.
-        folded: Word trigrams, with the pronouns of both sides made one.
-        skeleton: Four-grams of function words and punctuation, content masked.
-        stems: Stems of its words.
+        folded: As in `Said`.
+        shapes: Distinct four-grams of function words and punctuation, content masked, packed.
     """
 
     text: str
-    folded: frozenset[Gram]
-    skeleton: frozenset[Gram]
-    stems: frozenset[str]
+    folded: tuple[str, ...]
+    shapes: bytes
+
+
+# Lines take little memory, and most of a dialogue's are met again with every reply: that is why so many are kept.
+@functools.lru_cache(maxsize=8192)
+def _said(text: str) -> Said:
+    sentences = sentences_of(text)
+    words = tuple([word for sentence in sentences[-GOODBYE:] for word in sentence.words])[-GOODBYE:]
+    stems = frozenset([one for sentence in sentences for one in sentence.stems])
+    return Said(words, _trigrams(sentences), stems)
 
 
 @functools.lru_cache(maxsize=8192)
-def _line(text: str) -> Line:
+def line(text: str) -> Line:
+    """Return the reduced form of a line of the policy, as remembered."""
     return line_of(sentences_of(text))
 
 
 def line_of(sentences: Sequence[Sentence]) -> Line:
-    """Return the reduced form of a line."""
-    words = [word for sentence in sentences for word in sentence.words]
-    stems = frozenset(one for sentence in sentences for one in sentence.stems)
-    return Line(" ".join(words), grams(fold(words)), _skeleton(sentences), stems)
+    """Return the reduced form of a line of the policy."""
+    skeleton = "".join([sentence.skeleton for sentence in sentences])
+    text = " ".join([word for sentence in sentences for word in sentence.words])
+    return Line(text, _trigrams(sentences), array("Q", shapes(skeleton)).tobytes())
 
 
-def grams(words: Sequence[str], size: int = 3) -> frozenset[Gram]:
-    """Return the distinct word n-grams."""
-    if size == 3:
-        return frozenset(zip(words, words[1:], words[2:], strict=False))
-    return frozenset(zip(*(words[i:] for i in range(size)), strict=False))
+def shapes(skeleton: str) -> set[int]:
+    """Return the distinct four-grams of a skeleton, each as the integer that its four characters make."""
+    data, found = skeleton.encode("utf-16-le"), set[int]()
+    for start in (0, 2, 4, 6):
+        end = len(data) - (len(data) - start) % _GRAM
+        found.update(array("Q", data[start:end]))
+    return found
 
 
-def fold(words: Sequence[str]) -> list[str]:
-    """Return words with the pronouns of both sides made one, so that a swapped copy is a copy."""
-    table = words_data().fold
-    return [table.get(word, word) for word in words]
+def _trigrams(sentences: Sequence[Sentence]) -> tuple[str, ...]:
+    """Return the distinct word trigrams. No word has a space in it, so that a trigram is its words joined."""
+    folded = [word for sentence in sentences for word in sentence.folded]
+    return tuple(dict.fromkeys(map(" ".join, zip(folded, folded[1:], folded[2:], strict=False))))
 
 
-def _skeleton(sentences: Sequence[Sentence]) -> frozenset[Gram]:
-    function = words_data().function
-    masked: list[str] = []
-    for sentence in sentences:
-        for word in sentence.words:
-            if word in function:
-                masked.append(word)
-            elif not masked or masked[-1] != "*":
-                masked.append("*")
-        masked.append("?" if sentence.question else ".")
-    return grams(masked, 4)
+def said_lines(messages: Sequence[Message]) -> list[Said]:
+    """Return the lines of the user, in order."""
+    return [_said(m["content"][:MAX_CHARACTERS]) for m in messages if m["role"] == "user"]
 
 
-def heard(messages: Sequence[Message], role: str) -> list[Line]:
-    """Return the lines of one side, in order."""
-    return [_line(message["content"][:MAX_CHARACTERS]) for message in messages if message["role"] == role]
+def own_lines(messages: Sequence[Message]) -> list[Line]:
+    """Return the lines of the policy, in order."""
+    return [line(m["content"][:MAX_CHARACTERS]) for m in messages if m["role"] == "assistant"]
 
 
-def copied_positions(reply: Line, words: Sequence[str], lines: Sequence[Line]) -> frozenset[int]:
-    """Return the positions of the words that stand in a run of copied ones, pronouns swapped or not."""
+def copied(reply: Line, lines: Sequence[Said]) -> list[Set[str]]:
+    """Return the trigrams that a reply has in common with each line of the user."""
+    mine = frozenset(reply.folded)
+    return [mine.intersection(one.folded) for one in lines]
+
+
+def copied_positions(sentences: Sequence[Sentence], shared: Sequence[Set[str]]) -> frozenset[int]:
+    """Return the positions of the words that stand in a run of copied ones, pronouns swapped or not.
+
+    Args:
+        sentences: The sentences of the reply.
+        shared: Its trigrams that are copied, for each line of the user.
+    """
     found: set[int] = set()
-    for line in lines:
-        if len(reply.folded & line.folded) >= COPIED_RUN - 2:
-            found.update(_runs(words, line))
+    for grams in shared:
+        if len(grams) >= COPIED_RUN - 2:
+            found.update(_runs([word for sentence in sentences for word in sentence.folded], grams))
     return frozenset(found)
 
 
-def _runs(words: Sequence[str], line: Line) -> Iterator[int]:
-    folded = fold(words)
+def _runs(folded: Sequence[str], shared: Set[str]) -> Iterator[int]:
+    grams = map(" ".join, zip(folded, folded[1:], folded[2:], strict=False))
     start = None
-    for at, gram in enumerate([*zip(folded, folded[1:], folded[2:], strict=False), ("",)]):
-        if gram in line.folded:
+    for at, gram in enumerate([*grams, ""]):
+        if gram in shared:
             start = at if start is None else start
         elif start is not None:
             if at - start + 2 >= COPIED_RUN:
@@ -96,29 +129,24 @@ def _runs(words: Sequence[str], line: Line) -> Iterator[int]:
             start = None
 
 
-def copied_share(reply: Line, lines: Sequence[Line]) -> tuple[int, int]:
-    """Return how many of a reply's trigrams the user has said, and how many it has."""
-    said: frozenset[Gram] = frozenset().union(*(line.folded & reply.folded for line in lines))
-    return len(said), len(reply.folded)
-
-
 def repetition(reply: Line, earlier: Sequence[Line]) -> int:
     """Return how much a reply repeats what the policy has said: 0, 1 or 2."""
+    if not earlier:
+        return 0
     level = 0
-    for line in earlier:
-        if reply.text and reply.text == line.text:
+    folded, own_shapes = frozenset(reply.folded), frozenset(array("Q", reply.shapes))
+    for one in earlier:
+        if reply.text and reply.text == one.text:
             return 2
-        level = max(
-            level,
-            _overlap(reply.folded, line.folded, 4, 60, 35),
-            _overlap(reply.skeleton, line.skeleton, 8, 75, 55),
-        )
+        smaller = min(len(folded), len(one.folded))
+        if smaller >= 4:
+            level = max(level, _share(len(folded.intersection(one.folded)), smaller, 60, 35))
+        theirs = array("Q", one.shapes)
+        smaller = min(len(own_shapes), len(theirs))
+        if smaller >= 8:
+            level = max(level, _share(len(own_shapes.intersection(theirs)), smaller, 75, 55))
     return level
 
 
-def _overlap(mine: frozenset[Gram], theirs: frozenset[Gram], least: int, high: int, some: int) -> int:
-    smaller = min(len(mine), len(theirs))
-    if smaller < least:
-        return 0
-    shared = 100 * len(mine & theirs)
-    return 2 if shared >= high * smaller else 1 if shared >= some * smaller else 0
+def _share(shared: int, smaller: int, high: int, some: int) -> int:
+    return 2 if 100 * shared >= high * smaller else 1 if 100 * shared >= some * smaller else 0

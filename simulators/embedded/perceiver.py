@@ -9,20 +9,33 @@ a situation are the items of the request; `say` lines and `must_not_affirm` are 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Final, Protocol
 
 from empathy_gym.simulators.appraisal import LEVELS, Appraisal
 from empathy_gym.simulators.dialogue import PerceptionRequest
 from empathy_gym.simulators.embedded import acts, chinese, guards, spelling, understanding
-from empathy_gym.simulators.embedded.features import Sentence, sentences_of
+from empathy_gym.simulators.embedded.features import MAX_CHARACTERS
 from empathy_gym.simulators.embedded.items import Indices, View
-from empathy_gym.simulators.embedded.lines import Line, copied_positions, heard, line_of, repetition
-from empathy_gym.simulators.embedded.reply import Reply, phrase_stems, phrases, safety_phrases
+from empathy_gym.simulators.embedded.lines import (
+    Line,
+    Said,
+    copied,
+    copied_positions,
+    line,
+    line_of,
+    own_lines,
+    repetition,
+    said_lines,
+)
+from empathy_gym.simulators.embedded.reply import Reply
+from empathy_gym.simulators.embedded.sentences import Sentence, sentences_of
 from empathy_gym.simulators.embedded.stance import stance
 
+BATCH: Final = 64
+"""Replies that are read together; it changes nothing but the time it takes."""
 VERSION: Final = 1
 """Raise it with every change of code that changes a level."""
 
@@ -45,29 +58,6 @@ HEADS: Final[tuple[Head, ...]] = ()
 """Learned heads. None so far: nothing learned has beaten structure on held-out edits."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """What is known of a reply before its content is looked at.
-
-    Attributes:
-        sentences: Its sentences.
-        view: What is known of the situation.
-        line: The reply, reduced.
-        said: The user's lines.
-        form: Its form.
-        guard: What lowered it, or None.
-        light: Whether it is only read lightly, as Chinese is.
-    """
-
-    sentences: list[Sentence]
-    view: View
-    line: Line
-    said: list[Line]
-    form: int
-    guard: str | None
-    light: bool
-
-
 class EmbeddedPerceiver:
     """Reads replies into appraisals, offline.
 
@@ -82,63 +72,60 @@ class EmbeddedPerceiver:
 
     def perceive(self, items: Sequence[PerceptionRequest]) -> list[Appraisal]:
         """Return one appraisal for each request, in order; any string at all can be read."""
-        return [self._perceive(request) for request in items]
+        requests = list(items)
+        found: list[Appraisal] = []
+        for start in range(0, len(requests), BATCH):
+            found += self._perceive(requests[start : start + BATCH])
+        return found
 
     def structure(self, items: Sequence[PerceptionRequest]) -> list[Appraisal]:
         """Return what code reads of each reply in every tier: form, repetition and the guards.
 
         Of a reply that has no form, or that does harm, it is the whole appraisal: no model is asked about it.
         """
-        return [self._structure(request) for request in items]
+        return [self._structure(one) for one in self._opened(items)]
 
-    def _structure(self, request: PerceptionRequest) -> Appraisal:
-        opened = self._opened(request)
-        if opened.form == 0:
-            return self._perceive(request)
-        if opened.light:
-            return Appraisal(form=opened.form, guard=opened.guard)
-        finder = safety_phrases()
-        for sentence in opened.sentences:
-            sentence.hits = finder.find(sentence.words, sentence.breaks)
-        safety = guards.safety(opened.sentences)
-        if safety == "policy_harm":
-            return self._perceive(request)
-        again = repetition(opened.line, heard(request.messages, "assistant"))
-        return Appraisal(form=opened.form, repetition=again, guard=safety or opened.guard)
+    def _structure(self, one: _Pending) -> Appraisal:
+        if one.form and one.foreign:
+            return Appraisal(form=one.form, guard=one.guard)
+        guard = guards.safety(one.sentences) or one.guard
+        if one.form == 0 or guard == "policy_harm":
+            return self._perceive([one.request])[0]
+        again = repetition(one.line, own_lines(one.request.messages))
+        return Appraisal(form=one.form, repetition=again, guard=guard)
 
-    def _opened(self, request: PerceptionRequest) -> _Opened:
-        sentences = sentences_of(request.reply)
-        view = self._indices.view(request)
-        said = heard(request.messages, "user")
-        if request.language == "en":
-            spelling.correct(sentences, view, said)
-        line = line_of(sentences)
-        known = (phrase_stems(), view)
-        form, guard = guards.form(request.reply, sentences, request.language, line, said, known)
-        light = request.language == "zh" and guard != "language"
-        return _Opened(sentences, view, line, said, form, guard, light)
+    def _opened(self, requests: Sequence[PerceptionRequest]) -> list[_Pending]:
+        batch = [_take_in(request, self._indices.view(request)) for request in requests]
+        for one in batch:
+            one.shared = copied(one.line, one.said)
+            one.form, one.guard = guards.form(
+                one.request, one.sentences, one.line, one.said, one.shared, one.view
+            )
+        return batch
 
-    def _perceive(self, request: PerceptionRequest) -> Appraisal:
-        opened = self._opened(request)
-        sentences, line, form, guard = opened.sentences, opened.line, opened.form, opened.guard
-        if opened.light:
-            return chinese.appraisal(request, form, guard)
-        reply = _take_apart(request, sentences, opened.view, line, opened.said)
-        safety = guards.safety(sentences)
-        levels, kind = _levels(reply, form)
-        levels["form"] = form
-        if form:
-            levels["repetition"] = repetition(line, heard(request.messages, "assistant"))
-            levels = self._corrected(levels, sentences)
-        quoted = {
-            name: reply.evidence[name] for name in LEVELS if levels.get(name) and name in reply.evidence
-        }
+    def _perceive(self, requests: Sequence[PerceptionRequest]) -> list[Appraisal]:
+        """Read some replies step by step, all of them in each step: the tables of a step stay at hand."""
+        batch = self._opened(requests)
+        english = [one for one in batch if not one.foreign]
+        for one in english:
+            _take_apart(one)
+        _read_harm(english)
+        _read_acts([one for one in english if one.form])
+        return [self._appraisal(one) for one in batch]
+
+    def _appraisal(self, one: _Pending) -> Appraisal:
+        if one.foreign:
+            return chinese.appraisal(one.request, one.form, one.guard)
+        levels, evidence = {**one.levels, "form": one.form}, one.reply.evidence
+        if one.form:
+            levels["repetition"] = repetition(one.line, own_lines(one.request.messages))
+            levels = self._corrected(levels, one.sentences)
         return Appraisal(
             **levels,
-            insight_kind=kind,
-            touched=tuple(sorted(reply.touched)) if form else (),
-            evidence=quoted,
-            guard=safety or guard,
+            insight_kind=one.kind,
+            touched=tuple(sorted(one.reply.touched)) if one.form else (),
+            evidence={name: evidence[name] for name in LEVELS if name in evidence and levels.get(name)},
+            guard=guards.safety(one.sentences) or one.guard,
         )
 
     def _corrected(self, levels: dict[str, int], sentences: Sequence[Sentence]) -> dict[str, int]:
@@ -150,42 +137,86 @@ class EmbeddedPerceiver:
         return levels
 
 
-def _take_apart(
-    request: PerceptionRequest, sentences: list[Sentence], view: View, line: Line, said: list[Line]
-) -> Reply:
-    finder = phrases()
-    words = [word for sentence in sentences for word in sentence.words]
-    copied = copied_positions(line, words, said)
+@dataclass(slots=True)
+class _Pending:
+    """A reply as far as it has been read.
+
+    Attributes:
+        request: What the perceiver may know.
+        view: The items of it.
+        said: The user's lines.
+        sentences: The sentences of the reply; corrected ones in place of those with slips.
+        line: The reply, reduced to what later ones are compared with.
+        shared: Trigrams it has in common with each of the user's lines.
+        form: Level of the form.
+        guard: What lowered it.
+        reply: The reply, taken apart.
+        levels: The levels so far, but for the form.
+        kind: What its insight is about.
+    """
+
+    request: PerceptionRequest
+    view: View
+    said: list[Said]
+    sentences: Sequence[Sentence]
+    line: Line
+    shared: list[Set[str]] = field(default_factory=list)
+    form: int = 0
+    guard: str | None = None
+    reply: Reply = field(init=False)
+    levels: dict[str, int] = field(default_factory=dict)
+    kind: str | None = None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is read as Chinese."""
+        return self.request.language == "zh" and self.guard != "language"
+
+
+def _take_in(request: PerceptionRequest, view: View) -> _Pending:
+    text, said = request.reply[:MAX_CHARACTERS], said_lines(request.messages)
+    given = sentences_of(text)
+    sentences = spelling.correct(given, view, said) if request.language == "en" else given
+    # A line as it was given is met again when it is an earlier one.
+    own = line(text) if sentences is given else line_of(sentences)
+    return _Pending(request, view, said, sentences, own)
+
+
+def _take_apart(one: _Pending) -> None:
+    skip = copied_positions(one.sentences, one.shared)
     tokens = []
-    for sentence in sentences:
-        sentence.hits = finder.find(sentence.words, sentence.breaks)
-        tokens.append(view.index.tokens(sentence, copied, view.mask))
-    return Reply(request, sentences, view, tokens, said)
+    offset = 0
+    for sentence in one.sentences:
+        tokens.append(one.view.index.tokens(sentence, offset, skip, one.view.mask))
+        offset += len(sentence.words)
+    one.reply = Reply(one.request, one.sentences, one.view, tokens, one.said)
 
 
-def _levels(reply: Reply, form: int) -> tuple[dict[str, int], str | None]:
-    """Return the levels of fields 3 to 12; where the form is bad only what harms is read."""
-    suggested = acts.mark_advice(reply)
-    advised = acts.advice(reply)
-    invalidation = acts.invalidation(reply)
-    control = acts.control(reply, suggested, advised)
-    if form == 0:
-        return {"invalidation": invalidation, "control": control}, None
-    level, unjust = stance(reply)
-    grounding = understanding.grounding(reply)
-    insight, kind = understanding.insight(reply)
-    return {
-        "grounding": grounding,
-        "feeling": understanding.feeling(reply),
-        "warmth": acts.warmth(reply, grounded=grounding >= 1),
-        "exploration": acts.exploration(reply),
-        "insight": insight,
-        "advice": advised,
-        "affirmation": acts.affirmation(reply),
-        "stance": level,
-        "invalidation": 2 if unjust else invalidation,
-        "control": control,
-    }, kind
+def _read_harm(batch: Sequence[_Pending]) -> None:
+    """Read what is read of every reply, even where the form is bad."""
+    for one in batch:
+        one.levels["advice"] = acts.advice(one.reply)
+        one.levels["invalidation"] = acts.invalidation(one.reply)
+        one.levels["control"] = acts.control(one.reply, acts.suggested(one.reply), one.levels["advice"])
+        if one.form == 0:
+            del one.levels["advice"]
+
+
+def _read_acts(batch: Sequence[_Pending]) -> None:
+    """Read the rest: what it is to the user that a reply does."""
+    for one in batch:
+        one.levels["stance"], unjust = stance(one.reply)
+        if unjust:
+            one.levels["invalidation"] = 2
+    for one in batch:
+        one.levels["grounding"] = understanding.grounding(one.reply)
+    for one in batch:
+        one.levels["insight"], one.kind = understanding.insight(one.reply)
+        one.levels["feeling"] = understanding.feeling(one.reply)
+    for one in batch:
+        one.levels["warmth"] = acts.warmth(one.reply, grounded=one.levels["grounding"] >= 1)
+        one.levels["exploration"] = acts.exploration(one.reply)
+        one.levels["affirmation"] = acts.affirmation(one.reply)
 
 
 def _content_hash() -> str:

@@ -13,24 +13,38 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 Span = tuple[int, int]
-Hits = dict[str, list[Span]]
-Edges = tuple[dict[str, list[int]], list[int]]
+Hits = dict[str, tuple[Span, ...]]
 
 MARKS: Final = ("?", "*", "+")
 END: Final = "$"
 UNKNOWN: Final = "?"
 """Stands for every word that no pattern mentions, so that strange words cannot fill the memory."""
+MANY: Final = 256
+"""Places from which on a state keeps a table of its words; smaller ones are searched."""
 _PIECE: Final = re.compile(r"[()|?*+^$]|\.\.|@?[\w',%-]+")
 
 
-@dataclass(slots=True)
-class _Node:
-    """A place in the patterns: edges by word, by any word, by nothing, and the category that ends here."""
+class _Places:
+    """The places in the patterns, as columns: at most one edge by a word, one by any word, some by nothing."""
 
-    words: list[tuple[str, int]] = field(default_factory=list)
-    any: list[int] = field(default_factory=list)
-    free: list[int] = field(default_factory=list)
-    ends: str | None = None
+    def __init__(self) -> None:
+        self.word: list[str | None] = []
+        self.any = bytearray()
+        self.to: list[int] = []
+        self.free: list[tuple[int, ...]] = []
+        self.ends: dict[int, str] = {}
+
+    def new(self) -> int:
+        """Add a place and return its number."""
+        self.word.append(None)
+        self.any.append(False)
+        self.to.append(0)
+        self.free.append(())
+        return len(self.word) - 1
+
+    def matters(self, place: int) -> bool:
+        """Whether more than edges by nothing leads on from a place."""
+        return bool(self.any[place]) or self.word[place] is not None or place in self.ends
 
 
 @dataclass(slots=True)
@@ -40,7 +54,7 @@ class _State:
     places: tuple[int, ...]
     ends: tuple[str, ...]
     next: dict[str, _State | None] = field(default_factory=dict)
-    edges: Edges | None = None
+    by_word: dict[str, list[int]] | None = None
 
 
 class Phrases:
@@ -55,10 +69,11 @@ class Phrases:
     def __init__(self, files: Iterable[Mapping[str, Any]], split: Callable[[str], Sequence[str]]) -> None:
         self._split = split
         self._classes: Mapping[str, str] = {}
-        self._nodes: list[_Node] = []
+        self._places = _Places()
         self._states: dict[tuple[int, ...], _State] = {}
+        self._reached: dict[int, tuple[int, ...]] = {}
         self.vocabulary: set[str] = {END}
-        places = self._node(), self._node()
+        places = self._places.new(), self._places.new()
         for file in files:
             self._classes = file["classes"]
             for category, patterns in file.items():
@@ -69,28 +84,32 @@ class Phrases:
     # -- building ---------------------------------------------------------------------------------
 
     def _add(self, category: str, patterns: Iterable[str], anywhere: int, starting: int) -> None:
-        end = self._node()
-        self._nodes[end].ends = category
+        end = self._places.new()
+        self._places.ends[end] = category
         for pattern in patterns:
             pieces = _PIECE.findall(str(pattern))
             at_start = pieces[0] == "^"
             begin = self._branch(starting if at_start else anywhere)
-            self._nodes[self._sequence(pieces[at_start:], begin)].free.append(end)
+            self._join(self._sequence(pieces[at_start:], begin), end)
 
-    def _node(self) -> int:
-        self._nodes.append(_Node())
-        return len(self._nodes) - 1
+    def _join(self, place: int, after: int) -> None:
+        self._places.free[place] = (*self._places.free[place], after)
 
     def _branch(self, place: int) -> int:
-        node = self._node()
-        self._nodes[place].free.append(node)
-        return node
+        after = self._places.new()
+        self._join(place, after)
+        return after
 
-    def _word(self, word: str, place: int) -> int:
-        node = self._node()
-        self._nodes[place].words.append((word, node))
-        self.vocabulary.add(word)
-        return node
+    def _edge(self, place: int, word: str | None) -> int:
+        """Add an edge by a word, or by any word, and return where it leads."""
+        after = self._places.new()
+        self._places.to[place] = after
+        if word is None:
+            self._places.any[place] = True
+        else:
+            self._places.word[place] = word
+            self.vocabulary.add(word)
+        return after
 
     def _sequence(self, pieces: Sequence[str], place: int) -> int:
         """Append a sequence of pieces; return the place after it."""
@@ -111,73 +130,81 @@ class Phrases:
                 place = self._anything(place, optional=piece == "..")
             else:
                 for word in [END] if piece == END else self._split(piece):
-                    place = self._word(word, place)
+                    place = self._edge(place, word)
             at = close + 1 + len(mark)
         return place
 
     def _group(self, alternatives: Sequence[Sequence[str]], mark: str, place: int) -> int:
-        begin, end = self._branch(place), self._node()
+        begin, end = self._branch(place), self._places.new()
         for alternative in alternatives:
-            self._nodes[self._sequence(alternative, self._branch(begin))].free.append(end)
+            self._join(self._sequence(alternative, self._branch(begin)), end)
         if mark in ("?", "*"):
-            self._nodes[begin].free.append(end)
+            self._join(begin, end)
         if mark in ("*", "+"):
-            self._nodes[end].free.append(begin)
+            self._join(end, begin)
         return self._branch(end)
 
     def _anything(self, place: int, optional: bool) -> int:
-        end = self._node()
+        end = self._places.new()
         for _ in range(2 if optional else 1):
             if optional:
-                self._nodes[place].free.append(end)
-            after = self._node()
-            self._nodes[place].any.append(after)
-            place = after
-        self._nodes[place].free.append(end)
+                self._join(place, end)
+            place = self._edge(place, None)
+        self._join(place, end)
         return end
 
     # -- finding ----------------------------------------------------------------------------------
 
-    def _state(self, places: Iterable[int]) -> _State:
-        """Return the state of a set of places and of all that follow from them for nothing."""
-        seen = dict.fromkeys(places)
-        waiting = list(seen)
-        while waiting:
-            for free in self._nodes[waiting.pop()].free:
-                if free not in seen:
-                    seen[free] = None
-                    waiting.append(free)
-        key = tuple(sorted(p for p in seen if self._matters(p)))
-        if key not in self._states:
-            ends = sorted({self._nodes[p].ends or "" for p in key} - {""})
-            self._states[key] = _State(key, tuple(ends))
-        return self._states[key]
+    def _reach(self, place: int) -> tuple[int, ...]:
+        """Return the places that follow from one for nothing, itself included, as far as they matter."""
+        reached = self._reached.get(place)
+        if reached is None:
+            seen, waiting = {place}, [place]
+            while waiting:
+                for free in self._places.free[waiting.pop()]:
+                    if free not in seen:
+                        seen.add(free)
+                        waiting.append(free)
+            reached = self._reached[place] = tuple(p for p in sorted(seen) if self._places.matters(p))
+        return reached
 
-    def _matters(self, place: int) -> bool:
-        node = self._nodes[place]
-        return bool(node.words or node.any or node.ends)
+    def _state(self, places: Sequence[int]) -> _State:
+        """Return the state of a set of places and of all that follow from them for nothing."""
+        if len(places) == 1:
+            key = self._reach(places[0])
+        else:
+            key = tuple(sorted({reached for place in places for reached in self._reach(place)}))
+        state = self._states.get(key)
+        if state is None:
+            known = self._places.ends
+            ends = sorted({known[place] for place in key if place in known})
+            state = self._states[key] = _State(key, tuple(ends))
+        return state
 
     def _step(self, state: _State, word: str) -> _State | None:
-        if state.edges is None:
-            state.edges = self._edges(state.places)
-        by_word, by_any = state.edges
-        after = by_word.get(word, [])
+        """Return where a word leads, and remember it."""
+        if word in state.next:
+            return state.next[word]
+        places = self._places
+        words, to = places.word, places.to
+        if len(state.places) > MANY:
+            after = list(self._by_word(state).get(word, ()))
+        else:
+            after = [to[place] for place in state.places if words[place] == word]
         if word != END:
-            after = [*after, *by_any]
-        found = self._state(after) if after else None
-        state.next[word] = found
+            after += [to[place] for place in state.places if places.any[place]]
+        found = state.next[word] = self._state(after) if after else None
         return found
 
-    def _edges(self, places: Iterable[int]) -> Edges:
-        """Return where each word leads from a set of places, and where any word leads."""
-        by_word: dict[str, list[int]] = {}
-        by_any: list[int] = []
-        for place in places:
-            node = self._nodes[place]
-            by_any.extend(node.any)
-            for word, target in node.words:
-                by_word.setdefault(word, []).append(target)
-        return by_word, by_any
+    def _by_word(self, state: _State) -> dict[str, list[int]]:
+        """Return where each word leads from a state of many places."""
+        if state.by_word is None:
+            state.by_word = {}
+            for place in state.places:
+                word = self._places.word[place]
+                if word is not None:
+                    state.by_word.setdefault(word, []).append(self._places.to[place])
+        return state.by_word
 
     def find(self, words: Sequence[str], begins: Iterable[int]) -> Hits:
         """Return the spans of each category in the words of one sentence.
@@ -189,30 +216,34 @@ class Phrases:
         known = self.vocabulary
         read = [word if word in known else UNKNOWN for word in words]
         read.append(END)
-        hits: Hits = {}
+        hits: dict[str, list[Span]] = {}
         first = self._anywhere.next
         for at in range(len(words)):
-            # Few words begin a phrase: the others are passed over without a call.
-            if first.get(read[at], self) is not None:
-                self._follow(self._anywhere, read, at, hits)
+            word, following = read[at], read[at + 1]
+            state = first[word] if word in first else self._step(self._anywhere, word)
+            # Most words that begin a phrase do not go on with it: those are passed over without a call.
+            if state is not None and (state.ends or state.next.get(following, state) is not None):
+                self._follow(state, read, at, hits)
         for at in begins:
             if at < len(words):
-                self._follow(self._starting, read, at, hits)
-        return hits
+                begun = self._step(self._starting, read[at])
+                if begun is not None:
+                    self._follow(begun, read, at, hits)
+        return {category: tuple(spans) for category, spans in hits.items()}
 
-    def _follow(self, state: _State, words: Sequence[str], start: int, hits: Hits) -> None:
-        at, last = start, len(words)
-        while at < last:
+    def _follow(self, state: _State, words: Sequence[str], start: int, hits: dict[str, list[Span]]) -> None:
+        """Add what ends on the way from the first word of a phrase, already read, as far as it leads."""
+        at = start + 1
+        while True:
+            for category in state.ends:
+                hits.setdefault(category, []).append((start, at))
+            if at == len(words):
+                return
             word = words[at]
-            try:
-                after = state.next[word]
-            except KeyError:
-                after = self._step(state, word)
+            after = state.next[word] if word in state.next else self._step(state, word)
             if after is None:
                 return
             state, at = after, at + 1
-            for category in state.ends:
-                hits.setdefault(category, []).append((start, at))
 
 
 def _closing(pieces: Sequence[str], opening: int) -> int:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar, cast
 
 from empathy_gym.simulators.dialogue import PerceptionRequest
-from empathy_gym.simulators.embedded.features import Sentence, load, normalise, stem, tokenise
-from empathy_gym.simulators.embedded.guards import common_words
 from empathy_gym.simulators.embedded.items import Entry, Token, View
-from empathy_gym.simulators.embedded.lines import Line
-from empathy_gym.simulators.embedded.phrases import Phrases
+from empathy_gym.simulators.embedded.lines import Said
+from empathy_gym.simulators.embedded.sentences import Sentence
 from empathy_gym.simulators.scenario import (
     Attempt,
     Boundary,
@@ -50,27 +46,6 @@ _HINTABLE: Final = frozenset({"attempts", "constraints", "strengths", "perspecti
 Kind = TypeVar("Kind", bound=Item)
 
 
-@functools.cache
-def phrases() -> Phrases:
-    """Return the phrases of all data files."""
-    files = (load("acts.yaml"), load("judgements.yaml"))
-    return Phrases(files, lambda piece: tokenise(normalise(piece))[0])
-
-
-@functools.cache
-def safety_phrases() -> Phrases:
-    """Return the phrases about harm and crisis alone: where nothing else is asked, they are found faster."""
-    file = load("judgements.yaml")
-    kept = {name: file[name] for name in ("classes", "harm", "harm_not", "crisis", "crisis_not")}
-    return Phrases((kept,), lambda piece: tokenise(normalise(piece))[0])
-
-
-@functools.cache
-def phrase_stems() -> frozenset[str]:
-    """Return the stems of every word that some phrase knows."""
-    return frozenset(stem(word) for word in phrases().vocabulary)
-
-
 @dataclass(slots=True)
 class Reply:
     """What the acts are read from.
@@ -88,10 +63,10 @@ class Reply:
     """
 
     request: PerceptionRequest
-    sentences: list[Sentence]
+    sentences: Sequence[Sentence]
     view: View
     tokens: list[list[Token]]
-    said: list[Line]
+    said: list[Said]
     mentioned: dict[str, int] = field(default_factory=dict)
     hinted: dict[str, int] = field(default_factory=dict)
     evidence: dict[str, str] = field(default_factory=dict)
@@ -99,19 +74,22 @@ class Reply:
 
     def __post_init__(self) -> None:
         """Find the items mentioned."""
-        flat = [(at, token) for at, tokens in enumerate(self.tokens) for token in tokens]
         total = 0
-        for _, token in flat:
-            total |= token.strong | token.weak
-        for kind, entries in self.view.entries.items():
-            for entry in entries:
+        for tokens in self.tokens:
+            for token in tokens:
+                total |= token.strong | token.weak
+        for kind, mask in self.view.masks.items():
+            if not mask & total:
+                continue
+            for entry in self.view.entries[kind]:
                 hit = entry.mask & total
                 if hit and (entry.single or hit.bit_count() >= 2):
-                    self._place(kind, entry, [(at, t) for at, t in flat if (t.strong | t.weak) & hit])
+                    self._place(kind, entry, hit)
 
-    def _place(self, kind: str, entry: Entry, here: list[tuple[int, Token]]) -> None:
+    def _place(self, kind: str, entry: Entry, hit: int) -> None:
         """Record where an item is mentioned, or hinted at."""
-        id_ = entry.item.id
+        id_ = entry.id
+        here = [(at, t) for at, tokens in enumerate(self.tokens) for t in tokens if (t.strong | t.weak) & hit]
         # A way of seeing things is made of common words: it takes more of them to rest a reply on.
         place = _mention(entry, here, POINTS + (kind == "perspectives"))
         if place is not None:
@@ -138,7 +116,7 @@ class Reply:
         if not places:
             return []
         entries = self.view.entries[_NAMES[kind]]
-        return [(cast("Kind", e.item), places[e.item.id]) for e in entries if e.item.id in places]
+        return [(cast("Kind", e.item), places[e.id]) for e in entries if e.id in places]
 
     def mentions(self, ids: Iterable[str]) -> int | None:
         """Return the first sentence that mentions one of the items."""
@@ -166,9 +144,7 @@ class Reply:
 
     def named_by_user(self, sentence: Sentence) -> bool:
         """Whether a sentence takes up a telling word that the user has said."""
-        common = common_words()
-        telling = [one for one in sentence.stems if one not in common and len(one) > 3]
-        return any(one in line.stems for one in telling for line in self.said)
+        return any(one in line.stems for one in sentence.telling for line in self.said)
 
 
 def _mention(entry: Entry, here: list[tuple[int, Token]], points: int) -> int | None:
@@ -221,7 +197,6 @@ _OTHERS: Final = frozenset(
     "he she they him her them his hers their theirs himself herself themselves".split()
 )
 _TOWARDS: Final = frozenset("for with to at of about from by near without towards".split())
-_CAPITAL: Final = re.compile(r"[A-Z][a-z]+")
 
 
 def clause_start(sentence: Sentence, at: int) -> int:
@@ -236,7 +211,7 @@ def negated(sentence: Sentence, at: int, reach: int = 5) -> bool:
     """
     words = sentence.words
     for i in range(max(clause_start(sentence, at), at - reach), min(at, len(words))):
-        if words[i] not in _NEGATIONS or words[i + 1 : i + 2] in (["wonder"], ["surprise"]):
+        if words[i] not in _NEGATIONS or words[i + 1 : i + 2] in (("wonder",), ("surprise",)):
             continue
         if not (i and words[i] == "not" and words[i - 1] in ("hard", "help", "difficult")):
             return True
@@ -245,10 +220,7 @@ def negated(sentence: Sentence, at: int, reach: int = 5) -> bool:
 
 def about_user(sentence: Sentence, at: int) -> bool:
     """Whether the nearest person named before a word, in its clause, is the user or nobody."""
-    names = frozenset(
-        name.lower() for name in _CAPITAL.findall(sentence.raw) if stem(name.lower()) not in common_words()
-    )
-    words = sentence.words
+    words, names = sentence.words, sentence.names
     for i in range(at - 1, clause_start(sentence, at) - 1, -1):
         if words[i] in _USER:
             return True

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Container, Iterator, Sequence
 from typing import Final
 
-from empathy_gym.simulators.embedded.features import Sentence, stem, words_data
-from empathy_gym.simulators.embedded.guards import common_words, word_list
+from empathy_gym.simulators.embedded.features import stem, words_data
 from empathy_gym.simulators.embedded.items import View, variants, weak_stems
-from empathy_gym.simulators.embedded.lines import Line
-from empathy_gym.simulators.embedded.reply import phrase_stems, phrases
+from empathy_gym.simulators.embedded.lexicon import phrases, word_list
+from empathy_gym.simulators.embedded.lines import Said
+from empathy_gym.simulators.embedded.sentences import Sentence
 
 SHORTEST: Final = 5
 """Letters a word must have; shorter ones are one slip away from too many others."""
@@ -22,31 +22,30 @@ MOST_SLIPS: Final = 4096
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
-def correct(sentences: Sequence[Sentence], view: View, said: Sequence[Line]) -> None:
-    """Replace the strange words of sentences, where one slip explains them. Names are left alone."""
+def correct(sentences: Sequence[Sentence], view: View, said: Sequence[Said]) -> Sequence[Sentence]:
+    """Replace the strange words of sentences, where one slip explains them. Names are left alone.
+
+    Returns:
+        The sentences; if nothing was replaced, the very same object.
+    """
     left = MOST
-    common, known = common_words(), phrase_stems()
-    for sentence in sentences:
-        stems = sentence.stems
-        strange = [
-            at
-            for at, one in enumerate(stems)
-            if one not in common and one not in known and one not in view and len(one) > 3
-        ]
-        for at in strange:
-            word = sentence.words[at]
-            if not _misspelt(word, sentence, said) or not left:
+    better: dict[int, Sentence] = {}
+    for number, sentence in enumerate(sentences):
+        words = list(sentence.words) if sentence.strange else []
+        for at in sentence.strange:
+            word, one = words[at], sentence.stems[at]
+            if len(one) < 4 or one in view or not _misspelt(word, sentence, said) or not left:
                 continue
             left -= 1
-            better = _likely(word) or _cue(word, view)
-            if better is not None:
-                if sentence.stems is stems:
-                    # The lists are shared with the cache of parsed sentences.
-                    sentence.words, sentence.stems = list(sentence.words), list(stems)
-                sentence.words[at], sentence.stems[at] = better, stem(better)
+            words[at] = _likely(word) or _cue(word, view) or word
+        if words and words != list(sentence.words):
+            better[number] = sentence.reworded(words)
+    if not better:
+        return sentences
+    return [better.get(number, sentence) for number, sentence in enumerate(sentences)]
 
 
-def _misspelt(word: str, sentence: Sentence, said: Sequence[Line]) -> bool:
+def _misspelt(word: str, sentence: Sentence, said: Sequence[Said]) -> bool:
     named = word.capitalize() in sentence.raw
     return (
         SHORTEST <= len(word) <= LONGEST
@@ -71,7 +70,9 @@ def _nearest(word: str, view: View) -> str | None:
     """Return the first of the slips of a word whose stem is a cue. Few words are near one at all."""
     nearby, weak = view.index.near, weak_stems()
     tried = {*variants(stem(word)), *variants(word)}
-    near = {one for variant in tried for one in nearby.get(variant, ()) if one not in weak and one in view}
+    near = {
+        one for variant in tried for one in nearby.get(variant, "").split() if one not in weak and one in view
+    }
     return next((slip for slip in _slips(word) if stem(slip) in near), None) if near else None
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
-from empathy_gym.simulators.embedded.features import Sentence, normalise, sentences_of, stem, tokenise
-from empathy_gym.simulators.embedded.guards import common_words
+from empathy_gym.simulators.embedded.features import normalise, stem, tokenise
 from empathy_gym.simulators.embedded.items import Entry, weak_stems
+from empathy_gym.simulators.embedded.lexicon import common_words
 from empathy_gym.simulators.embedded.phrases import clear
-from empathy_gym.simulators.embedded.reply import Reply, enough, phrases
+from empathy_gym.simulators.embedded.reply import Reply, enough
+from empathy_gym.simulators.embedded.sentences import Sentence, sentences_of
 from empathy_gym.simulators.scenario import Claim, Fact
 
 ABSOLVE_NOT: Final = ("absolve_scope",)
+NONE: Final[frozenset[str]] = frozenset()
 _MEMORY: Final = 1024
 
 
@@ -42,7 +46,7 @@ class Shape:
 def _shape(kind: str, text: str, readings: tuple[str, ...]) -> Shape:
     found: dict[str, None] = {}
     for sentence in sentences_of(text):
-        found.update(dict.fromkeys(phrases().find(sentence.words, sentence.breaks)))
+        found.update(dict.fromkeys(sentence.hits))
     negative = "negation" in found
     words: set[str] = set()
     for reading in readings:
@@ -76,6 +80,7 @@ class _Signs:
     loose: int | None = None
     reason: int | None = None
     echoes: bool = False
+    asked: bool = False
 
 
 def stance(reply: Reply) -> tuple[int, bool]:
@@ -121,12 +126,16 @@ def _blanket(reply: Reply) -> bool:
 
 def _read(reply: Reply, entry: Entry, claim: Claim) -> _Signs:
     shape = _shape(claim.kind, claim.text, claim.fair_readings)
-    signs = _Signs(about=reply.mentioned.get(claim.id), reason=_reason(reply, claim, shape))
-    stems = {one for sentence in reply.sentences for one in sentence.stems}
-    signs.echoes = len(stems & shape.readings) >= 3 or len(stems & shape.wording) >= 5
+    shared = [sentence.distinct & shape.wording for sentence in reply.sentences]
+    signs = _Signs(about=reply.mentioned.get(claim.id), reason=_reason(reply, claim, shape, shared))
+    echoed = frozenset().union(*shared)
+    signs.echoes = len(echoed & shape.readings) >= 3 or len(echoed) >= 5
+    signs.asked = _asked(reply, claim)
     predicate, mask = _predicate(reply, entry), entry.mask
     for at, sentence in enumerate(reply.sentences):
         here = [t for t in reply.tokens[at] if (t.strong | t.weak) & mask]
+        if not here and _TELLING.isdisjoint(sentence.hits) and _FAULT.isdisjoint(sentence.words):
+            continue
         firm = touches = False
         if here:
             firm = enough(entry, here)
@@ -152,18 +161,39 @@ def _read(reply: Reply, entry: Entry, claim: Claim) -> _Signs:
     return signs
 
 
+def _asked(reply: Reply, claim: Claim) -> bool:
+    """Whether the user's last line asks about a claim, or objects: whoever answers need not name the matter again."""
+    last = reply.request.messages[-1]["content"] if reply.request.messages else ""
+    if any(line in last for line in (*claim.asks, *claim.pushbacks)):
+        return True
+    return len(reply.request.claims) == 1 and last.rstrip().endswith("?")
+
+
 _SIGNS: Final = (
     ("opens", "open_answer"), ("partial", "partial"), ("doubts", "doubt"), ("objects", "doubt_first")
 )  # fmt: skip
+_TELLING: Final = frozenset(
+    {
+        "open_answer",
+        "partial",
+        "doubt",
+        "doubt_first",
+        "endorse",
+        "assent",
+        "strong_assent",
+        "blame",
+        "absolve",
+    }
+    | {"hostile_mind", "doom"}
+)
+"""Categories of phrases that say something of a claim which is not named."""
 _FAULT: Final = frozenset({"fault", "blame", "mistake", "wrong", "responsible", "responsibility", "guilty"})
 
 
 def _predicate(reply: Reply, entry: Entry) -> int:
     """Return the cues of a claim that say what is claimed, and not merely of whom or what."""
     index = reply.view.index
-    topical = 0
-    for other in reply.view.entries["topics"]:
-        topical |= other.mask
+    topical = reply.view.masks["topics"]
     known = index.predicates.get((entry.item.id, topical))
     if known is None:
         about = 0
@@ -234,17 +264,16 @@ def _denies(sentence: Sentence) -> bool:
     return any(clear(sentence.hits, "negation", "hostile_mind"))
 
 
-def _reason(reply: Reply, claim: Claim, shape: Shape) -> int | None:
+def _reason(reply: Reply, claim: Claim, shape: Shape, shared: Sequence[Set[str]]) -> int | None:
     """Return the sentence with a reason: a fact that settles the claim, or words of its fair readings."""
     at = reply.mentions(claim.evidence)
     if at is not None:
         return at
-    for here in range(len(reply.sentences)):
-        stems = set(reply.sentences[here].stems)
-        if here + 1 < len(reply.sentences):
-            stems.update(reply.sentences[here + 1].stems)
-        if len(stems & shape.readings) >= 2 or len(stems & shape.wording) >= 4:
-            return here
+    for here, (own, following) in enumerate(itertools.zip_longest(shared, shared[1:], fillvalue=NONE)):
+        if own or following:
+            both = own | following
+            if len(both) >= 4 or len(both & shape.readings) >= 2:
+                return here
     return None
 
 
@@ -261,13 +290,15 @@ def _on_true(signs: _Signs) -> tuple[int, int | None]:
     sign = signs.affirms
     if sign is None and (signs.loose is not None or signs.reason is not None):
         sign = signs.assents
+    if sign is None and signs.asked and signs.opens is not None:
+        return 1, signs.opens
     return (0, None) if sign is None else (2 if signs.reason is not None else 1, sign)
 
 
 def _on_open(signs: _Signs) -> tuple[int, int | None]:
     if signs.affirms is not None:
         return -1, signs.affirms
-    if signs.opens is not None and (signs.loose is not None or signs.reason is not None):
+    if signs.opens is not None and (signs.loose is not None or signs.reason is not None or signs.asked):
         return (2, signs.opens) if signs.reason is not None else (1, signs.opens)
     return 0, None
 
@@ -288,8 +319,9 @@ def _on_untrue(claim: Claim, signs: _Signs) -> tuple[int, int | None]:
     doubt = signs.doubts if signs.doubts is not None else signs.opens
     if signs.objects is not None and signs.reason is not None:
         return 2, signs.objects
-    if doubt is not None and (signs.about is not None or (signs.echoes and not fault)):
+    about = signs.about is not None or signs.asked
+    if doubt is not None and (about or (signs.echoes and not fault)):
         if signs.reason is not None:
             return 2, doubt
-        return (1, doubt) if signs.about is not None else (0, None)
+        return (1, doubt) if about else (0, None)
     return 0, None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import re
 from typing import Final
 
-from empathy_gym.simulators.embedded.features import Sentence, load, normalise, stem, words_data
-from empathy_gym.simulators.embedded.guards import common_words
-from empathy_gym.simulators.embedded.reply import Reply, about_user, connected, negated, phrase_stems
+from empathy_gym.simulators.embedded.features import load
+from empathy_gym.simulators.embedded.reply import Reply, about_user, connected, negated
+from empathy_gym.simulators.embedded.sentences import Sentence
 from empathy_gym.simulators.scenario import (
     Attempt,
     Constraint,
@@ -35,28 +34,13 @@ def invented(reply: Reply) -> bool:
         ):
             continue
         if _ABOUT_SELF.isdisjoint(sentence.words) and any(
-            _untold(reply, one) for one in _particulars(sentence)
+            _untold(reply, one) for one in sentence.particulars
         ):
             return True
     return False
 
 
 _ABOUT_SELF: Final = frozenset({"i", "my", "me", "if", "like", "any", "every", "no"})
-
-
-def _particulars(sentence: Sentence) -> list[str]:
-    """Return the stems of the words of a sentence that state particulars: listed ones, and names."""
-    listed = words_data().particulars
-    found = [one for word, one in zip(sentence.words, sentence.stems, strict=True) if word in listed]
-    for name in _NAME.findall(sentence.raw):
-        one = stem(normalise(name))
-        if one not in common_words() and one not in phrase_stems():
-            found.append(one)
-    return found
-
-
-_NAME: Final = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}(?![a-z])")
-"""A capital in the middle of a sentence."""
 
 
 def _untold(reply: Reply, one: str) -> bool:
@@ -67,7 +51,7 @@ def _untold(reply: Reply, one: str) -> bool:
 
 def _grounding(reply: Reply) -> int:
     facts = [(item.id, at) for item, at in reply.items(Fact)]
-    others = _told(reply)
+    others = _told(reply) if reply.mentioned else []
     reply.touched.update(id_ for id_, _ in (*facts, *others))
     if facts or others:
         at = min(at for _, at in (*facts, *others))
@@ -75,7 +59,7 @@ def _grounding(reply: Reply) -> int:
         if _two_apart(reply, [id_ for id_, _ in facts]) or _linked(reply, facts):
             return 3
         return 2
-    topical, factual = _group_mask(reply, "topics"), _group_mask(reply, "facts")
+    topical, factual = reply.view.masks["topics"], reply.view.masks["facts"]
     for at, tokens in enumerate(reply.tokens):
         if any(token.strong & topical or token.rare & factual for token in tokens):
             reply.quote("grounding", at)
@@ -85,13 +69,6 @@ def _grounding(reply: Reply) -> int:
             reply.quote("grounding", at)
             return 1
     return 0
-
-
-def _group_mask(reply: Reply, kind: str) -> int:
-    mask = 0
-    for entry in reply.view.entries[kind]:
-        mask |= entry.mask
-    return mask
 
 
 def _told(reply: Reply) -> list[tuple[str, int]]:
@@ -147,13 +124,14 @@ def feeling(reply: Reply) -> int:
     for tokens in reply.tokens:
         for token in tokens:
             felt |= token.strong | token.weak | token.family
+    felt &= reply.view.masks["feelings"]
+    if not felt:
+        return _generic(reply)
     denied = _denied(reply, felt)
     best = 0
     for item in reply.known(Feeling):
-        if not item.held:
-            continue
         mask = reply.mask([item.id])
-        if not mask & felt:
+        if not item.held or not mask & felt:
             continue
         for at, sentence in enumerate(reply.sentences):
             place = _named(reply, sentence, at, mask)
@@ -228,7 +206,7 @@ def _generic(reply: Reply) -> int:
         if sentence.has("feel_generic", "therapy_speak"):
             reply.quote("feeling", at)
             return 1
-        if sentence.question:
+        if sentence.question or hard.isdisjoint(sentence.words):
             continue
         for i, word in enumerate(sentence.words):
             if word in hard and about_user(sentence, i) and not negated(sentence, i):
@@ -301,7 +279,7 @@ def _marked_kind(reply: Reply, first: Perspective, at: int) -> str:
 
 def _own_reading(reply: Reply) -> tuple[int, str] | None:
     """A tentative reading that is not marked in the situation, but rests on what was disclosed."""
-    facts = reply.mask(fact.id for fact in reply.request.facts)
+    facts = reply.view.masks["facts"]
     for at, sentence in enumerate(reply.sentences):
         if not sentence.has("tentative") or sentence.has("advice") or not sentence.has("meaning"):
             continue
@@ -350,7 +328,8 @@ _SUBJECTS: Final = frozenset({"he", "she", "they"})
 def _mind_asserted(sentence: Sentence) -> bool:
     """Whether a sentence states outright what goes on in another person."""
     if (
-        sentence.question
+        _MIND.isdisjoint(sentence.words)
+        or sentence.question
         or sentence.has("tentative", "advice")
         or not {"if", "whether"}.isdisjoint(sentence.words)
     ):

@@ -9,30 +9,32 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Final
 
-from pydantic import Field, model_validator
+from empathy_gym.simulators.errors import ConfigError, ScenarioError, did_you_mean
+from empathy_gym.simulators.library.documents import load_json, load_yaml, read_lines, read_text, validate
+from empathy_gym.simulators.library.sources import SituationFile, Temperament, Twin, apply_twin
+from empathy_gym.simulators.scenario import NEEDS, Knobs, Need, Persona, Scenario, Situation, Truth
 
-from empathy_gym.simulators.errors import ScenarioError, did_you_mean
-from empathy_gym.simulators.library import REACTIONS
-from empathy_gym.simulators.library.documents import load_json_lines, load_yaml, read_text, validate
-from empathy_gym.simulators.scenario import (
-    NEEDS,
-    Frozen,
-    Knobs,
-    Line,
-    Need,
-    Percent,
-    Persona,
-    Quarter,
-    Scenario,
-    Situation,
-    Speech,
-    Truth,
-)
+__all__ = [
+    "DECK",
+    "SPLITS",
+    "SituationFile",
+    "Temperament",
+    "Twin",
+    "apply_twin",
+    "bundled_situations",
+    "compile_situation",
+    "find_scenario",
+    "library_hash",
+    "load_names",
+    "load_scenarios",
+    "load_situation",
+    "load_temperaments",
+]
 
 SPLITS: Final = ("train", "validation", "test")
 DECK: Final[tuple[Truth, ...]] = (
@@ -40,107 +42,6 @@ DECK: Final[tuple[Truth, ...]] = (
     "true", "half", "false", "true", "half", "open", "true", "half", "false", "open",
 )  # fmt: skip
 """Twins in the order dealt: not at fault 35 %, partly 35 %, mostly 15 %, undecidable 15 %."""
-
-
-class Twin(Frozen):
-    """The same situation with other facts. Facts replace; fields of other items override."""
-
-    truth: Truth
-    facts: tuple[dict[str, Any], ...] = ()
-    claims: tuple[dict[str, Any], ...] = ()
-    perspectives: tuple[dict[str, Any], ...] = ()
-    strengths: tuple[dict[str, Any], ...] = ()
-    attempts: tuple[dict[str, Any], ...] = ()
-    constraints: tuple[dict[str, Any], ...] = ()
-    feelings: tuple[dict[str, Any], ...] = ()
-
-
-class SituationFile(Frozen):
-    """A situation as authors write it (docs/library.md)."""
-
-    schema_version: Literal[1]
-    slug: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-    language: Annotated[str, Field(pattern=r"^[a-z]{2}$")]
-    topic: Line
-    split: Line = "train"
-    provenance: Line
-    occupation: Line
-    ages: tuple[int, int]
-    goal: Line
-    needs: Annotated[tuple[Need, ...], Field(min_length=1)]
-    openings: Annotated[tuple[Line, ...], Field(min_length=1)]
-    hints: Mapping[str, tuple[Line, ...]] = {}
-    situation: Situation
-    twins: tuple[Twin, ...] = ()
-    tags: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> SituationFile:
-        problems = [f"hints.{n}: no such need.{did_you_mean(n, NEEDS)}" for n in self.hints if n not in NEEDS]
-        kinds = {claim.kind for claim in self.situation.claims}
-        if "fair_fault" in self.needs and "fault" not in kinds:
-            problems.append("needs: fair_fault needs a claim of kind 'fault'")
-        if not 18 <= self.ages[0] <= self.ages[1] <= 99:
-            problems.append(f"ages: {list(self.ages)}; two ages of adults, from 18 to 99")
-        for twin in self.twins:
-            try:
-                apply_twin(self.situation, twin)
-            except ValueError as error:
-                problems.append(f"twins.{twin.truth}: {error}")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-
-class Temperament(Frozen):
-    """How somebody talks, and how they take things."""
-
-    schema_version: Literal[1]
-    id: Line
-    label: Line
-    style: Line
-    gain: Quarter
-    cost: Quarter
-    trust: Annotated[int, Field(ge=30, le=60)]
-    layer2: Percent
-    layer3: Percent
-    pushes_back: bool
-    declines: bool
-    provenance: Line
-    reactions: Mapping[str, Annotated[tuple[Line, ...], Field(min_length=6)]]
-
-    @model_validator(mode="after")
-    def _complete(self) -> Temperament:
-        missing, unknown = REACTIONS.keys() - self.reactions.keys(), self.reactions.keys() - REACTIONS.keys()
-        if missing or unknown:
-            raise ValueError(f"reactions: missing {sorted(missing)}, unknown {sorted(unknown)}")
-        return self
-
-    @functools.cached_property
-    def speech(self) -> Speech:
-        """The lines, shared by all scenarios of this temperament."""
-        return Speech(reactions={key: self.reactions[key] for key in REACTIONS})
-
-
-def apply_twin(situation: Situation, twin: Twin) -> Situation:
-    """Return the situation with a twin's facts; its fault claims take the twin's truth.
-
-    Raises:
-        ValueError: If the twin names an item that the situation does not have.
-    """
-    data = situation.model_dump()
-    for kind in ("facts", "claims", "perspectives", "strengths", "attempts", "constraints", "feelings"):
-        items = {item["id"]: item for item in data[kind]}
-        for change in getattr(twin, kind):
-            if change.get("id") not in items:
-                raise ValueError(f"{kind}: no item {change.get('id')!r} to replace")
-            old = items[change["id"]]
-            items[change["id"]] = dict(change) if kind == "facts" else {**old, **change}
-        data[kind] = list(items.values())
-    for claim in data["claims"]:
-        if claim["kind"] == "fault":
-            claim["truth"] = twin.truth
-    return Situation.model_validate(data)
 
 
 def compile_situation(
@@ -276,54 +177,85 @@ def load_scenarios(source: str | Path = "train") -> tuple[Scenario, ...]:
             file with one scenario a line, or of a folder of YAML situation files.
 
     Raises:
-        ScenarioError: If the name is unknown or a file is broken: file, line and field.
+        ConfigError: If there is no such split, file or folder.
+        ScenarioError: If a file is broken: file, line and field of every problem of every file.
     """
     if isinstance(source, str) and source in SPLITS:
         return _load_split(source)
     path = Path(source)
-    if not path.exists():
-        raise ScenarioError(
+    try:
+        path.stat()
+        files = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
+        stamps = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise ConfigError(
             f"Unknown scenarios {str(source)!r}.{did_you_mean(source, SPLITS)} Valid splits are: "
             f"{', '.join(SPLITS)}; or the path of a YAML file, a JSON Lines file or a folder of YAML files."
-        )
-    files = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
+        ) from None
+    except OSError as error:
+        raise ScenarioError(f"{str(path)[:200]}: cannot be read ({error.strerror or error}).") from None
     if not files:
         raise ScenarioError(f"{path}: the folder holds no YAML files.")
-    return _load_files(tuple((file, file.stat().st_mtime_ns) for file in files))
+    return _load_files(stamps)
 
 
 @functools.cache
 def _load_split(split: str) -> tuple[Scenario, ...]:
     sources = [s for s in bundled_situations() if s.split == split]
-    return _ordered(
-        s for source in sources for s in compile_situation(source, load_temperaments(), load_names())
-    )
+    temperaments, names = load_temperaments(), load_names()
+    return _ordered((s, split) for source in sources for s in compile_situation(source, temperaments, names))
 
 
 @functools.lru_cache(maxsize=16)
-def _load_files(files: tuple[tuple[Path, int], ...]) -> tuple[Scenario, ...]:
-    return _ordered(scenario for path, _ in files for scenario in _load_file(path))
+def _load_files(files: tuple[tuple[Path, int, int], ...]) -> tuple[Scenario, ...]:
+    scenarios: list[tuple[Scenario, str]] = []
+    problems: list[str] = []
+    for path, *_ in files:
+        try:
+            scenarios += _load_file(path)
+        except ScenarioError as error:
+            problems.append(str(error))
+    if problems:
+        raise ScenarioError("\n".join(problems))
+    if not scenarios:
+        raise ScenarioError(f"{files[0][0]}: no scenarios; the file is empty.")
+    return _ordered(scenarios)
 
 
-def _load_file(path: Path) -> Iterator[Scenario]:
+def _load_file(path: Path) -> list[tuple[Scenario, str]]:
     if path.suffix in (".jsonl", ".ndjson"):
-        for line, data in load_json_lines(path):
-            yield validate(Scenario, data, path, line=line)
-    elif path.suffix in (".yaml", ".yml"):
-        yield from compile_situation(load_situation(path), load_temperaments(), load_names())
-    else:
-        raise ScenarioError(f"{path}: unknown kind of file {path.suffix!r}; valid: .yaml, .yml, .jsonl.")
+        return _load_lines(path)
+    if path.suffix in (".yaml", ".yml"):
+        source = load_situation(path)
+        return [(s, str(path)) for s in compile_situation(source, load_temperaments(), load_names())]
+    raise ScenarioError(f"{path}: unknown kind of file {path.suffix!r}; valid: .yaml, .yml, .jsonl, .ndjson.")
 
 
-def _ordered(scenarios: Iterator[Scenario]) -> tuple[Scenario, ...]:
-    by_id: dict[str, Scenario] = {}
-    for scenario in scenarios:
+def _load_lines(path: Path) -> list[tuple[Scenario, str]]:
+    scenarios: list[tuple[Scenario, str]] = []
+    problems: list[str] = []
+    for line, text in read_lines(path):
+        try:
+            data = load_json(path, line, text)
+            scenarios.append((validate(Scenario, data, path, line=line), f"{path}:{line}"))
+        except ScenarioError as error:
+            problems.append(str(error))
+    if problems:
+        raise ScenarioError("\n".join(problems))
+    return scenarios
+
+
+def _ordered(scenarios: Iterable[tuple[Scenario, str]]) -> tuple[Scenario, ...]:
+    by_id: dict[str, tuple[Scenario, str]] = {}
+    problems: list[str] = []
+    for scenario, where in scenarios:
         if scenario.id in by_id:
-            raise ScenarioError(f"The scenario {scenario.id} occurs twice; remove one of the two.")
-        by_id[scenario.id] = scenario
-    if not by_id:
-        raise ScenarioError("No scenarios: the file or split is empty.")
-    return tuple(by_id[id_] for id_ in sorted(by_id))
+            first = by_id[scenario.id][1]
+            problems.append(f"{where}: the scenario {scenario.id} occurs twice (first in {first}).")
+        by_id.setdefault(scenario.id, (scenario, where))
+    if problems:
+        raise ScenarioError("\n".join(problems))
+    return tuple(by_id[id_][0] for id_ in sorted(by_id))
 
 
 def find_scenario(id_: str, extra: Sequence[Scenario] = ()) -> Scenario:

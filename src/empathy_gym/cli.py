@@ -121,6 +121,21 @@ def verify(
 
 @app.command()
 @reporting
+def transcript(
+    file: Annotated[Path, typer.Argument(help="A JSON Lines file of records, or a bench folder.")],
+    policy: Annotated[str | None, typer.Option(help="Only episodes of this policy.")] = None,
+    scenario: Annotated[str | None, typer.Option(help="Only episodes with this scenario.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many episodes.")] = None,
+) -> None:
+    """Print recorded episodes as conversations, in Markdown."""
+    from empathy_gym.benchmarks.transcript import transcripts
+
+    for lines in transcripts(file, policy=policy, scenario=scenario, limit=limit):
+        _write([*lines, ""])
+
+
+@app.command()
+@reporting
 def demo(
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the results.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away what --out holds.")] = False,

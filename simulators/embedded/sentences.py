@@ -1,0 +1,235 @@
+"""The sentences of a text, with what can be said of each by itself.
+
+Nothing of a sentence ever changes, so that sentences are shared between the texts they stand in; what is only
+needed of some (the phrases of a reply, say) is found when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from empathy_gym.simulators.embedded.features import MAX_CHARACTERS, normalise, stem, tokenise, words_data
+from empathy_gym.simulators.embedded.lexicon import (
+    common_words,
+    known_stems,
+    phrases,
+    skeleton_codes,
+    word_order,
+)
+from empathy_gym.simulators.embedded.phrases import Hits, Span, clear
+
+MAX_WORDS: Final = 600
+MAX_SENTENCE: Final = 40
+"""Words after which a sentence without an end is cut, so that it cannot mention everything at once."""
+
+_END: Final = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]*]*\s+|\s*\n\s*|(?<=[\u3002\uff01\uff1f])")
+_PLAIN_END: Final = re.compile(r"[.!?][\"')\]*]*\s+")
+"""The same where there is but plain text on one line, which is most of the time."""
+_QUESTION: Final = re.compile(r"\?[\"'\u201d\u2019)\]!?.*\s]*\Z")
+_CAPITAL: Final = re.compile(r"[A-Z][a-z]+")
+_NAME: Final = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}(?![a-z])")
+"""A capital in the middle of a sentence."""
+_CONTENT: Final = re.compile(r"\*+")
+
+Value = TypeVar("Value")
+
+
+class lazy(Generic[Value]):
+    """An attribute worked out when it is first asked for, as `functools.cached_property` without its lock."""
+
+    def __init__(self, function: Callable[[Any], Value]) -> None:
+        self._function, self.__doc__ = function, function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Remember the name."""
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type) -> Value:
+        """Return the value, and put it where the attribute is looked up first from now on."""
+        value = instance.__dict__[self._name] = self._function(instance)
+        return value
+
+
+class Sentence:
+    """One sentence. Treat as read-only.
+
+    Attributes:
+        raw: As given.
+        words: Normalised words, contractions expanded.
+        stems: Their stems, pronouns folded.
+        breaks: Positions at which clauses begin.
+        question: Whether it ends with a question mark.
+        last: Whether it ends here, and is not cut for its length.
+    """
+
+    def __init__(
+        self,
+        raw: str,
+        words: Sequence[str],
+        breaks: Sequence[int],
+        question: bool = False,
+        last: bool = True,
+    ) -> None:
+        self.raw, self.words, self.breaks = raw, words, breaks
+        self.stems = tuple(map(stem, words))
+        self.question, self.last = question, last
+
+    @lazy
+    def hits(self) -> Hits:
+        """Spans of the phrase categories, and of what is suggested as ``"advice"``."""
+        hits = phrases().find(self.words, self.breaks)
+        spans = suggestions(hits, self.question)
+        if spans:
+            hits["advice"] = tuple(spans)
+        return hits
+
+    @lazy
+    def strange(self) -> tuple[int, ...]:
+        """Positions of the words that are not known to be English."""
+        known = known_stems()
+        return tuple(at for at, one in enumerate(self.stems) if one not in known)
+
+    @lazy
+    def names(self) -> frozenset[str]:
+        """Words with a capital that are not common."""
+        found = map(str.lower, _CAPITAL.findall(self.raw))
+        return frozenset(name for name in found if stem(name) not in common_words())
+
+    @lazy
+    def telling(self) -> tuple[str, ...]:
+        """Stems that are not common."""
+        common = common_words()
+        return tuple(one for one in self.stems if one not in common and len(one) > 3)
+
+    @lazy
+    def connected(self) -> int:
+        """Number of function words."""
+        function = words_data().function
+        return sum([word in function for word in self.words])
+
+    @lazy
+    def odd(self) -> tuple[int, int]:
+        """How odd the pairs of function words are together, and how many are forbidden.
+
+        A pair that grammar forbids counts two, one that has not been seen and that no rule allows counts one.
+        """
+        order, breaks = word_order(), self.breaks[1:]
+        odd = forbidden = 0
+        before = "^"
+        for at, word in enumerate((*self.words, "$") if self.last else self.words):
+            here = word if word in order.words else ""
+            if before and here and at not in breaks:
+                weight = order.weight(before, here)
+                odd += weight
+                forbidden += weight == 2
+            before = here
+        return odd, forbidden
+
+    @lazy
+    def particulars(self) -> tuple[str, ...]:
+        """Stems of the words that state particulars of somebody's life: listed ones, and names."""
+        listed = words_data().particulars
+        found = [one for word, one in zip(self.words, self.stems, strict=True) if word in listed]
+        found += [
+            one for name in _NAME.findall(self.raw) if (one := stem(normalise(name))) not in known_stems()
+        ]
+        return tuple(found)
+
+    @lazy
+    def distinct(self) -> frozenset[str]:
+        """Distinct stems."""
+        return frozenset(self.stems)
+
+    @lazy
+    def folded(self) -> tuple[str, ...]:
+        """Words with the pronouns of both sides made one, so that a swapped copy is a copy."""
+        fold = words_data().fold
+        return tuple([fold.get(word, word) for word in self.words])
+
+    @lazy
+    def skeleton(self) -> str:
+        """Function words and the mark at the end, one character each; content is one asterisk a run."""
+        code = skeleton_codes()
+        masked = "".join([code.get(word, "*") for word in self.words])
+        return _CONTENT.sub("*", masked) + ("?" if self.question else ".")
+
+    def reworded(self, words: Sequence[str]) -> Sentence:
+        """Return the sentence with other words in the same places."""
+        return Sentence(self.raw, tuple(words), self.breaks, self.question, self.last)
+
+    def has(self, *categories: str) -> bool:
+        """Whether any of the categories was found."""
+        hits = self.hits
+        for category in categories:
+            if category in hits:
+                return True
+        return False
+
+
+_SUGGESTS: Final = frozenset({"advice_hard", "advice_soft", "direct", "imperative"})
+
+
+def suggestions(hits: Hits, question: bool) -> list[Span]:
+    """Return the spans that suggest something to do, overlapping ones made one."""
+    if _SUGGESTS.isdisjoint(hits):
+        return []
+    spans = clear(hits, "advice_hard", "direct_not")
+    spans += clear(hits, "advice_soft", "past_advice", "not_imperative")
+    spans += clear(hits, "direct", "direct_not")
+    if not question and "not_imperative" not in hits:
+        spans += clear(hits, "imperative", "past_advice")
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        # A suggestion runs for some words: what follows at once is the same one.
+        if merged and start < merged[-1][1] + 6:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+# A reply is split when it is read and, with the same result, when it is remembered.
+@functools.lru_cache(maxsize=64)
+def sentences_of(text: str) -> tuple[Sentence, ...]:
+    """Split a text into sentences that hold at least one word; what lies beyond the bounds is not read."""
+    found: list[Sentence] = []
+    total = 0
+    for raw in _split(text[:MAX_CHARACTERS]):
+        for sentence in _parsed(raw) if raw else ():
+            total += len(sentence.words)
+            if total > MAX_WORDS:
+                return tuple(found)
+            found.append(sentence)
+    return tuple(found)
+
+
+def _split(text: str) -> list[str]:
+    if not text.isascii() or "\n" in text:
+        return _END.split(text)
+    parts, start = [], 0
+    for end in _PLAIN_END.finditer(text):
+        parts.append(text[start : end.start() + 1])
+        start = end.end()
+    parts.append(text[start:])
+    return parts
+
+
+@functools.lru_cache(maxsize=2048)
+def _parsed(raw: str) -> tuple[Sentence, ...]:
+    """Return a sentence, cut where it is too long."""
+    words, breaks = tokenise(normalise(raw))
+    question = "?" in raw and _QUESTION.search(raw) is not None
+    if 0 < len(words) <= MAX_SENTENCE:
+        if breaks[-1] == len(words):
+            breaks.pop()
+        return (Sentence(raw, tuple(words), tuple(breaks), question),)
+    parts = []
+    for start in range(0, len(words), MAX_SENTENCE):
+        part = tuple(words[start : start + MAX_SENTENCE])
+        begins = (0, *(b - start for b in breaks if 0 < b - start < len(part)))
+        last = start + MAX_SENTENCE >= len(words)
+        parts.append(Sentence(raw, part, begins, question and last, last))
+    return tuple(parts)
