@@ -131,7 +131,7 @@ def transcript(
     from empathy_gym.benchmarks.transcript import transcripts
 
     for lines in transcripts(file, policy=policy, scenario=scenario, limit=limit):
-        _write([*lines, ""])
+        print_lines([*lines, ""])
 
 
 @app.command()
