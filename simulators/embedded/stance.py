@@ -319,7 +319,8 @@ def _on_untrue(claim: Claim, signs: _Signs) -> tuple[int, int | None]:
     doubt = signs.doubts if signs.doubts is not None else signs.opens
     if signs.objects is not None and signs.reason is not None:
         return 2, signs.objects
-    about = signs.about is not None or signs.asked
+    # What answers a question need not name the matter again, but it has to answer.
+    about = signs.about is not None or (signs.asked and signs.opens is not None)
     if doubt is not None and (about or (signs.echoes and not fault)):
         if signs.reason is not None:
             return 2, doubt

@@ -1,0 +1,83 @@
+"""The measured parts of the documents, made afresh: ``python tests/docs/figures.py`` writes them into the files."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from empathy_gym.benchmarks.run import run_bench
+from empathy_gym.benchmarks.suites import DEMO
+from empathy_gym.benchmarks.transcript import transcript
+from empathy_gym.simulators.library.compiler import load_scenarios
+from empathy_gym.simulators.records import EpisodeRecord, read_records
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+TRANSCRIPTS = ROOT / "docs" / "transcripts.md"
+TABLE = re.compile(r"(?<=<!-- demo table -->\n).*?(?=<!-- end of demo table -->)", re.DOTALL)
+SHOWN = (("venting", "open"), ("others_motives", "blunt"), ("fair_fault", "self_doubting"))
+"""Needs and temperaments of the transcripts; of each, the conversation that went best."""
+INTRODUCTION = """# Three conversations
+
+`scripted:oracle` with three users of the `test` split, from the records of `make demo`. Under each reply stands what
+it did: the emotion before and after (0-100), trust, and the terms of the rule ([appraisal.md](appraisal.md)). The
+oracle knows the need and looks ahead on the rule; its sentences were written with the situations. `empathy-gym
+transcript runs/demo --policy scripted:oracle` prints the rest.
+"""
+
+
+def run_demo(folder: Path) -> Path:
+    """Run the demo into a folder and return it."""
+    run_bench(DEMO.config(), folder, quiet=True, as_json=True)
+    return folder
+
+
+def demo_table(folder: Path) -> str:
+    """Return the demo's table as Markdown."""
+    rows = json.loads((folder / "summary.json").read_text("utf-8"))
+    lines = [
+        "| policy | final emotion | 95 % interval | success % | failure % | turns |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: -row["mean_final_emotion"]):
+        low, high = row["ci95"]
+        note = " (privileged)" if row["privileged"] else ""
+        numbers = (100 * row["success_rate"], 100 * row["failure_rate"], row["mean_turns"])
+        shares = " | ".join(f"{number:.1f}" for number in numbers)
+        name = f"`{row['policy']}`{note}"
+        lines.append(f"| {name} | {row['mean_final_emotion']:.1f} | {low:.1f} - {high:.1f} | {shares} |")
+    return "\n".join(lines) + "\n"
+
+
+def conversations(folder: Path) -> str:
+    """Return the document with the transcripts."""
+    users = {scenario.id: scenario for scenario in load_scenarios("test")}
+    records = [r for _, r in read_records(folder / "episodes.jsonl") if isinstance(r, EpisodeRecord)]
+    parts = [INTRODUCTION]
+    for need, temperament in SHOWN:
+        of_kind = [
+            record
+            for record in records
+            if record.policy == "scripted:oracle"
+            and users[record.scenario].need == need
+            and users[record.scenario].persona.temperament == temperament
+        ]
+        best = max(of_kind, key=lambda record: (record.final_emotion, record.scenario))
+        user, lines = users[best.scenario], transcript(best)
+        title = f"{user.persona.name}, {user.persona.age}: {need.replace('_', ' ')}, {temperament.replace('_', '-')}"
+        lines[:2] = [f"## {title}", "", f"{user.situation.summary} Scenario `{best.scenario}`.", ""]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def main() -> None:
+    """Write the figures into README and docs."""
+    folder = run_demo(Path(sys.argv[1]))
+    README.write_text(TABLE.sub(lambda _: demo_table(folder), README.read_text("utf-8")), "utf-8")
+    TRANSCRIPTS.write_text(conversations(folder), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
