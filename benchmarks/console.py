@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, ParamSpec
 
 import typer
@@ -38,6 +39,18 @@ def err() -> Console:
 def safe(text: object, style: str = "") -> Text:
     """Return foreign text for printing: no markup is read in it and no control characters are left."""
     return Text(_CONTROL.sub("\ufffd", str(text)), style=style)
+
+
+def print_lines(lines: Iterable[object]) -> None:
+    """Print plain lines, as they are."""
+    console = out()
+    for line in lines:
+        console.print(safe(line), soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a plain value as JSON."""
+    sys.stdout.write(f"{json.dumps(value, indent=2)}\n")
 
 
 def one_line(error: BaseException) -> str:

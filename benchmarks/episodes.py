@@ -83,6 +83,10 @@ class Player:
         spec: How it was named, for records and errors.
         batch_size: Conversations at a time.
         attempts: How often an episode is begun before a fault of the simulator stands.
+
+    Attributes:
+        usage: Requests and tokens of the policy so far, where its replies tell them; those of episodes that
+            were begun again included.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Player:
         self.setting, self.env_id, self.policy, self.spec = setting, env_id, policy, spec
         self.batch_size, self.attempts = batch_size, attempts
         self.privileged = is_privileged(policy)
+        self.usage: dict[str, int] = {}
 
     def play(self, tasks: Sequence[Task]) -> Iterator[EpisodeRecord]:
         """Yield the record of every episode as soon as it is over.
@@ -168,9 +173,16 @@ class Player:
                 transition.terms,
                 reply.reasoning,
             )
-            for name, amount in (reply.usage or {}).items():
-                episode.usage[name] = episode.usage.get(name, 0) + amount
+            self._note_usage(episode, reply)
         return live
+
+    def _note_usage(self, episode: _Live, reply: Reply) -> None:
+        if not reply.usage:
+            return
+        for name, amount in reply.usage.items():
+            episode.usage[name] = episode.usage.get(name, 0) + amount
+        for name, amount in {**reply.usage, "requests": 1, "failures": int(reply.error is not None)}.items():
+            self.usage[name] = self.usage.get(name, 0) + int(amount)
 
     # -- the policy --------------------------------------------------------------------------------------
 

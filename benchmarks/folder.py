@@ -144,11 +144,16 @@ class BenchFolder:
         """Return a writer that appends to the episodes."""
         return RecordWriter(self.episodes)
 
-    def finish(self, order: Sequence[Identity]) -> list[Row]:
+    def amend(self, **values: Any) -> None:
+        """Write values into the manifest that are only known when something has run."""
+        write_json(self.manifest, {**self.read_manifest(), **values})
+
+    def finish(self, order: Sequence[Identity], qualification: str | None = None) -> list[Row]:
         """Put the episodes into the run's order, write the summary and return its rows.
 
         Args:
             order: Identity of every episode of the run.
+            qualification: That of the user's model, if there is one.
 
         Raises:
             RecordError: If an episode is missing or a line is damaged.
@@ -161,7 +166,7 @@ class BenchFolder:
         total = sum(length for _, length in places)
         if places != sorted(places) or total != self.episodes.stat().st_size:
             self._rewrite(places)
-        rows = rows_of(found[identity][2] for identity in order)
+        rows = rows_of((found[identity][2] for identity in order), qualification)
         write_json(self.summary, [row.to_json() for row in rows])
         return rows
 

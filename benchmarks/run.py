@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from empathy_gym.benchmarks.console import INTERRUPTED, complain, err, out, reporting, run_app, safe
+from empathy_gym.benchmarks.console import (
+    INTERRUPTED,
+    complain,
+    err,
+    out,
+    print_json,
+    reporting,
+    run_app,
+    safe,
+)
 from empathy_gym.simulators.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     from empathy_gym.benchmarks.runner import Bench
+    from empathy_gym.simulators.engines.ledger import Prices
 
 THINK = {"off": False, "on": True, "strip": "strip"}
 
@@ -37,8 +47,20 @@ def bench(
     initial_emotion: Annotated[int | None, typer.Option(help="0-100; the scenario's by default.")] = None,
     reward: Annotated[str, typer.Option(help="delta, final, a registered name or module:attr.")] = "delta",
     think: Annotated[str, typer.Option(help="off, on or strip.")] = "off",
-    simulator: Annotated[str, typer.Option(help="embedded or module:attr.")] = "embedded",
-    simulator_config: Annotated[str | None, typer.Option(help="Path of a YAML file.")] = None,
+    simulator: Annotated[str, typer.Option(help="embedded, llm or module:attr.")] = "embedded",
+    simulator_config: Annotated[
+        str | None, typer.Option(help="Path of a YAML file, or '{engine: ...}'.")
+    ] = None,
+    qualification: Annotated[
+        list[Path] | None, typer.Option(help="Report of 'simulators check' that the user's model passes.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Estimate requests, tokens and cost; ask no model.")
+    ] = False,
+    price_prompt: Annotated[
+        float | None, typer.Option(help="With --dry-run: price of a million prompt tokens.")
+    ] = None,
+    price_completion: Annotated[float | None, typer.Option(help="Likewise, of generated tokens.")] = None,
     batch_size: Annotated[int, typer.Option(help="Conversations at a time; changes no result.")] = 64,
     limit: Annotated[int | None, typer.Option(help="Only the first scenarios, by id.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away what --out holds.")] = False,
@@ -69,13 +91,53 @@ def bench(
         "simulator_config": simulator_config,
         "limit": limit,
     }
-    run_bench(config, out_dir, batch_size=batch_size, overwrite=overwrite, quiet=quiet, as_json=as_json)
+    if dry_run:
+        estimate_bench(config, prices_of(price_prompt, price_completion), as_json=as_json)
+        return
+    run_bench(
+        config,
+        out_dir,
+        reports=qualification or (),
+        batch_size=batch_size,
+        overwrite=overwrite,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+def prices_of(prompt: float | None, completion: float | None) -> Prices | None:
+    """Return the prices of two options, of which a missing one is 0; None if both are missing."""
+    from empathy_gym.simulators.engines.ledger import Prices
+
+    return None if prompt is None and completion is None else Prices(prompt or 0.0, completion or 0.0)
+
+
+def estimate_bench(config: dict[str, Any], prices: Prices | None, *, as_json: bool = False) -> None:
+    """Print what a run would ask of models and cost, without building an engine.
+
+    Args:
+        config: Fields of `runner.BenchConfig`.
+        prices: What tokens cost.
+        as_json: Whether to print JSON instead of a table.
+
+    Raises:
+        ConfigError: If a name or a number is not valid.
+    """
+    from empathy_gym.benchmarks.cost import estimate_run, print_estimate
+    from empathy_gym.benchmarks.runner import BenchConfig
+
+    result = estimate_run(BenchConfig.model_validate(config), prices)
+    if as_json:
+        print_json(dataclasses.asdict(result))
+    else:
+        print_estimate(result, out())
 
 
 def run_bench(
     config: dict[str, Any],
     folder: Path,
     *,
+    reports: Sequence[Path] = (),
     batch_size: int = 64,
     overwrite: bool | None = False,
     quiet: bool = False,
@@ -86,6 +148,7 @@ def run_bench(
     Args:
         config: Fields of `runner.BenchConfig`.
         folder: Folder for the results.
+        reports: Saved reports of `empathy-gym simulators check`.
         batch_size: Conversations at a time.
         overwrite: Whether to throw away what the folder holds; None: only what another run has left.
         quiet: Whether to leave out progress and notices.
@@ -98,9 +161,9 @@ def run_bench(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from empathy_gym.benchmarks.runner import Bench, BenchConfig
-    from empathy_gym.benchmarks.tables import bench_table
+    from empathy_gym.benchmarks.tables import bench_table, usage_lines
 
-    ready = Bench(BenchConfig.model_validate(config))
+    ready = Bench(BenchConfig.model_validate(config), reports)
     terminal = err()
     columns = (TextColumn("{task.fields[policy]}", markup=False), BarColumn())
     bar = Progress(
@@ -134,10 +197,12 @@ def run_bench(
         )
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
-        sys.stdout.write(f"{json.dumps([row.to_json() for row in rows], indent=2)}\n")
+        print_json([row.to_json() for row in rows])
         return
     user = ready.setting.user
     out().print(bench_table(rows, title=_title(ready), scoring=ready.scoring, determinism=user.determinism))
+    for line in usage_lines(ready.usage):
+        notice(line)
     notice(f"Results in {folder}")
 
 

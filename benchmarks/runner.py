@@ -6,6 +6,7 @@ that rows can be compared pair by pair. What is drawn follows from the run's see
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +18,16 @@ from pydantic import BaseModel, ConfigDict
 from empathy_gym.agents import load_policy
 from empathy_gym.benchmarks.episodes import BATCH_SIZE, Player, Task, is_privileged
 from empathy_gym.benchmarks.folder import BenchFolder
+from empathy_gym.benchmarks.qualification import standing
 from empathy_gym.benchmarks.summary import Row
 from empathy_gym.envs.instructions import instruction_for, instruction_hash
 from empathy_gym.envs.registry import ENVIRONMENTS
 from empathy_gym.envs.setting import ChatKwargs, ChatSetting, integer
+from empathy_gym.simulators.config import SimulatorConfig
+from empathy_gym.simulators.engines.ledger import usage_since, usage_sum
 from empathy_gym.simulators.errors import ConfigError, unknown_name
 from empathy_gym.simulators.library.compiler import library_hash
+from empathy_gym.simulators.llm.compose import LEDGER
 from empathy_gym.simulators.records import EpisodeRecord, package_version, plain
 from empathy_gym.simulators.scenario import content_hash
 
@@ -67,12 +72,15 @@ class Bench:
 
     Args:
         config: What to run.
+        reports: Saved reports of `empathy-gym simulators check`; a language-model user that none of them passes
+            is marked, and its rows are not ranked.
 
     Raises:
         ConfigError: If a name or a number is not valid.
+        RecordError: If a report cannot be read.
     """
 
-    def __init__(self, config: BenchConfig) -> None:
+    def __init__(self, config: BenchConfig, reports: Sequence[str | os.PathLike[str]] = ()) -> None:
         self.env_id = environment_id(config.env)
         self.config = config
         self.setting = ChatSetting.make(config.kwargs())
@@ -81,10 +89,13 @@ class Bench:
         for policy in config.policies:
             if config.policies.count(policy) > 1:
                 raise ConfigError(f"The policy {policy!r} is named twice; its episodes would be the same.")
+        self.qualification = standing(self.setting.user, reports)
         self.policies = {spec: load_policy(spec) for spec in config.policies}
         limit = None if config.limit is None else integer("limit", config.limit, 1)
         self.scenarios = self.setting.scenarios[:limit]
         repeats, seed = integer("repeats", config.repeats, 1), integer("seed", config.seed, 0)
+        self.players: list[Player] = []
+        self.usage: dict[str, dict[str, int]] = {}
         self.tasks = [
             Task(spec, scenario, repeat, seed)
             for spec in config.policies
@@ -101,7 +112,8 @@ class Bench:
 
     def manifest(self) -> dict[str, Any]:
         """Return what the run is, for the folder: no times, so that equal runs leave equal bytes."""
-        user = self.setting.user
+        user, given = self.setting.user, self.config.simulator_config
+        loaded = None if given is None else SimulatorConfig.load(given)
         languages = sorted({scenario.language for scenario in self.scenarios})
         return {
             "schema_version": 1,
@@ -116,6 +128,10 @@ class Bench:
             "scored_by": user.scored_by,
             "scoring": self.scoring,
             "determinism": user.determinism,
+            "qualification": self.qualification,
+            "simulator_config": None
+            if loaded is None
+            else loaded.model_dump(mode="json", exclude_defaults=True),
             "instruction_hashes": {
                 language: instruction_hash(instruction_for(language, self.setting.think))
                 for language in languages
@@ -127,6 +143,7 @@ class Bench:
             "seed": self.config.seed,
             "python": platform.python_version(),
             "numpy": np.__version__,
+            "usage": {},
         }
 
     def run(
@@ -163,7 +180,7 @@ class Bench:
         if continued and missing:
             there = f"{len(self.tasks) - len(missing)} of {len(self.tasks)}"
             notice(f"Continuing {folder.path}: {there} episodes are there.")
-        with folder.writer() as writer:
+        with self._counting(folder), folder.writer() as writer:
             count = len(self.tasks) - len(missing)
             progress("", count, len(self.tasks))
             for spec in self.config.policies:
@@ -171,11 +188,27 @@ class Bench:
                     writer.write(record)
                     count += 1
                     progress(spec, count, len(self.tasks))
-        return folder.finish([task.identity for task in self.tasks])
+        return folder.finish([task.identity for task in self.tasks], self.qualification)
+
+    @contextlib.contextmanager
+    def _counting(self, folder: BenchFolder) -> Iterator[None]:
+        """Add to the manifest what models are asked meanwhile: the user's and the policy's apart.
+
+        That of an interrupted run is there too, so that a continued one adds up.
+        """
+        before, self.players = LEDGER.snapshot(), []
+        try:
+            yield
+        finally:
+            used = [{"policy": player.usage} for player in self.players if player.usage]
+            known = folder.read_manifest().get("usage", {})
+            self.usage = usage_sum(known, usage_since(before, LEDGER.snapshot()), *used)
+            folder.amend(usage=self.usage, qualification=self.qualification)
 
     def play(self, spec: str, tasks: Sequence[Task], batch_size: int = BATCH_SIZE) -> Iterator[EpisodeRecord]:
         """Yield the records of some of a policy's episodes, as they end."""
         player = Player(self.setting, self.env_id, self.policies[spec], spec, batch_size=batch_size)
+        self.players.append(player)
         return player.play(tasks)
 
 

@@ -15,6 +15,8 @@ from empathy_gym.simulators.records import EpisodeRecord
 
 MAX_FAULT_RATE: Final = 0.02
 """Share of episodes with a fault above which a row is not ranked."""
+UNQUALIFIED: Final = "unqualified"
+"""Mark of a language-model user that has not passed the check of `qualification`."""
 FAILURES: Final = ("failure", "format")
 """Outcomes that count as failure. A fault is counted apart."""
 
@@ -94,6 +96,8 @@ class Row:
         scored_by: Who decided the numbers.
         determinism: Grade of repeatability.
         unranked: Why the row has no rank, or None.
+        qualification: ``"qualified"`` or ``"unqualified"`` where a language model is the user, else None; see
+            `qualification`.
         rank: 1 for the highest mean of the ranked rows.
     """
 
@@ -113,6 +117,7 @@ class Row:
     scored_by: str
     determinism: str
     unranked: str | None
+    qualification: str | None = None
     rank: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -122,12 +127,13 @@ class Row:
         return data
 
 
-def summarise(policy: str, scores: Sequence[Score]) -> Row:
+def summarise(policy: str, scores: Sequence[Score], qualification: str | None = None) -> Row:
     """Return the row of one policy, without a rank.
 
     Args:
         policy: The policy's spec.
         scores: Its episodes, at least one, in any order.
+        qualification: Whether the user's model is fit to be one; None where no model is the user.
     """
     scores = sorted(scores, key=lambda score: (score.scenario, score.repeat))
     scored = [score for score in scores if score.scored]
@@ -156,6 +162,7 @@ def summarise(policy: str, scores: Sequence[Score]) -> Row:
         scored_by="mixed" if len(grades) > 1 else next(iter(grades), "rule"),
         determinism=_weakest(score.determinism for score in scores),
         unranked=None,
+        qualification=qualification,
     )
     return dataclasses.replace(row, unranked=_unranked(row))
 
@@ -174,6 +181,8 @@ def _unranked(row: Row) -> str | None:
         return "privileged"
     if row.scored_by != "rule":
         return f"scored by {row.scored_by}"
+    if row.qualification == UNQUALIFIED:
+        return UNQUALIFIED
     if row.faults > MAX_FAULT_RATE * row.episodes:
         return f"faults above {MAX_FAULT_RATE:.0%}"
     return None if row.mean_final_emotion is not None else "no scores"
@@ -190,9 +199,9 @@ def ranked(rows: Iterable[Row]) -> list[Row]:
     ]
 
 
-def rows_of(scores: Iterable[Score]) -> list[Row]:
-    """Return the ranked rows of a run."""
+def rows_of(scores: Iterable[Score], qualification: str | None = None) -> list[Row]:
+    """Return the ranked rows of a run; `qualification` is that of the user's model, if there is one."""
     by_policy: dict[str, list[Score]] = {}
     for score in scores:
         by_policy.setdefault(score.policy, []).append(score)
-    return ranked(summarise(policy, group) for policy, group in by_policy.items())
+    return ranked(summarise(policy, group, qualification) for policy, group in by_policy.items())

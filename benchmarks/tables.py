@@ -10,7 +10,7 @@ from rich.text import Text
 
 from empathy_gym.benchmarks.console import safe
 from empathy_gym.benchmarks.rule_analysis import TARGETS, Analysis, mean
-from empathy_gym.benchmarks.summary import MAX_FAULT_RATE, Row
+from empathy_gym.benchmarks.summary import MAX_FAULT_RATE, UNQUALIFIED, Row
 from empathy_gym.benchmarks.verifier import Report
 from empathy_gym.simulators.scenario import Scenario
 
@@ -34,6 +34,11 @@ def bench_table(rows: Sequence[Row], *, title: str, scoring: str, determinism: s
         caption.append(
             "'faults at 0' is the mean with every fault counted as 0; above "
             f"{MAX_FAULT_RATE:.0%} faults a row is not ranked."
+        )
+    if any(row.qualification == UNQUALIFIED for row in rows):
+        caption.append(
+            "The user's model is unqualified (no report of 'empathy-gym simulators check' says that it passes): "
+            "nothing is ranked."
         )
     table = Table(title=safe(title), caption=safe(" ".join(caption)), title_justify="left")
     table.caption_justify = "left"
@@ -72,6 +77,15 @@ def _number(value: float | None) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
+
+
+def usage_lines(usage: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return what models were asked, one line a role."""
+    return [
+        f"{role}: {u['requests']:,} requests ({u['cached']:,} from the tape, {u['failures']:,} failed), "
+        f"{u['prompt_tokens']:,} prompt and {u['completion_tokens']:,} completion tokens"
+        for role, u in usage.items()
+    ]
 
 
 def report_lines(report: Report) -> list[str]:

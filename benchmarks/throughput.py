@@ -53,7 +53,7 @@ def varied_replies(count: int = _REPLIES, length: int = LENGTH, seed: int = 0) -
     return replies
 
 
-def _rates(step: Callable[[], int], seconds: float) -> tuple[float, float]:
+def rates(step: Callable[[], int], seconds: float) -> tuple[float, float]:
     """Return turns per second of processor time and of the clock; `step` returns the turns it took."""
     gc.collect()
     turns, wall, cpu = 0, time.perf_counter(), time.process_time()
@@ -77,7 +77,7 @@ def vector_rates(seconds: float, num_envs: int = NUM_ENVS) -> tuple[float, float
     try:
         while not finished.all():
             step()
-        return _rates(step, seconds)
+        return rates(step, seconds)
     finally:
         envs.close()
 
@@ -100,7 +100,7 @@ def single_rates(seconds: float) -> tuple[float, float]:
     try:
         while not finished:
             step()
-        return _rates(step, seconds)
+        return rates(step, seconds)
     finally:
         env.close()
 

@@ -3,7 +3,8 @@
 Each episode is played again by the same `User` that plays live ones, with its parts replaced: the perceiver
 gives the recorded readings, the speaker the recorded lines, and the rule is the packaged table with the
 recorded hash. Every number that comes out is compared with the one on record. `perceive=True` then reads
-every reply afresh, as the embedded user does, and compares levels and lines.
+every reply afresh, as the embedded user does or as a language-model user does from its tape, and compares
+levels and lines.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from empathy_gym.rewards.registry import Reward, evaluate, floor_of, make_reward
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.config import build_user
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, Fault, PerceptionRequest, SpeakRequest
-from empathy_gym.simulators.errors import EmpathyGymError, RecordError
+from empathy_gym.simulators.errors import EmpathyGymError, RecordError, TapeMiss
 from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
 from empathy_gym.simulators.records import AppraisalRecord, EpisodeRecord, TurnRecord
 from empathy_gym.simulators.rule import TableRule, rule_by_hash
@@ -133,7 +134,7 @@ class _Said:
     before: Dialogue
     record: TurnRecord
     rule: TableRule
-    authored: bool
+    same_voice: bool
 
 
 class Verifier:
@@ -142,11 +143,17 @@ class Verifier:
     Args:
         scenarios: Scenarios beside the bundled ones.
         perceive: Whether to read the replies afresh.
+        user: Who reads them, and says the lines; the embedded user by default. Only what was read by this very
+            perceiver is read afresh (any version of the embedded one where that is who reads).
     """
 
-    def __init__(self, scenarios: Iterable[Scenario] = (), *, perceive: bool = False) -> None:
+    def __init__(
+        self, scenarios: Iterable[Scenario] = (), *, perceive: bool = False, user: User | None = None
+    ) -> None:
         self.report = Report()
         self.perceive = perceive
+        self._user = user or build_user("embedded")
+        self._reader, self._voice = map(part_fingerprint, (self._user.perceiver, self._user.speaker))
         self._extra = {scenario.id: scenario for scenario in scenarios}
         self._said: list[_Said] = []
         self._perceivers: set[str] = set()
@@ -173,10 +180,9 @@ class Verifier:
     def finish(self) -> Report:
         """Read what is left to be read afresh, and return the report."""
         self._read_afresh()
-        today = part_fingerprint(build_user("embedded").perceiver) if self._perceivers else ""
-        for perceiver in sorted(self._perceivers - {today}):
+        for perceiver in sorted(self._perceivers - {self._reader}):
             self.report.notes.append(
-                f"Read by {perceiver}; this version has {today}, which may read otherwise."
+                f"Read by {perceiver}; this version has {self._reader}, which may read otherwise."
             )
         return self.report
 
@@ -195,7 +201,10 @@ class Verifier:
         user = User(played, rule, played)
         said: list[_Said] = []
         parts = dict(part.partition("=")[::2] for part in record.fingerprint.split(";"))
-        authored = parts.get("speaker", "").startswith("authored")
+        speaker = parts.get("speaker", "")
+        same_voice = speaker == self._voice or (
+            speaker.startswith("authored") and self._voice.startswith("authored")
+        )
         scenario = self._scenario(record.scenario)
         dialogue = user.begin(
             [
@@ -219,7 +228,7 @@ class Verifier:
             before = dialogue
             dialogue = _again(user, played, before, turn)
             if turn.heard is not None and turn.appraisal is not None:
-                said.append(_Said(where, episode, number, before, turn, rule, authored))
+                said.append(_Said(where, episode, number, before, turn, rule, same_voice))
             for name, recorded, recomputed in _values(record, turn, before, dialogue, reward):
                 yield same(number, name, recorded, recomputed)
         yield same(None, "outcome", record.outcome, dialogue.outcome)
@@ -239,7 +248,8 @@ class Verifier:
 
     def _queue(self, said: Sequence[_Said], perceiver: str) -> None:
         """Keep the replies of an episode to be read afresh, where that can be done."""
-        if not perceiver.startswith("embedded"):
+        embedded = perceiver.startswith("embedded") and self._reader.startswith("embedded")
+        if perceiver != self._reader and not embedded:
             _count(self.report.readings_skipped, perceiver)
             return
         self._perceivers.add(perceiver)
@@ -252,30 +262,49 @@ class Verifier:
         bad = {mismatch.where for mismatch in self.report.mismatches}
         for rule in {item.rule.hash: item.rule for item in said}.values():
             items = [item for item in said if item.rule.hash == rule.hash]
-            answers = _reader(rule).respond([i.before for i in items], [i.record.heard or "" for i in items])
-            for item, after in zip(items, answers, strict=True):
+            reader = User(self._user.perceiver, rule, self._user.speaker)
+            for item, after in zip(items, _answers(reader, items), strict=True):
                 wrong = [found for found in self._readings(item, after) if found is not None]
                 self.report.misread += len(wrong)
                 if wrong and item.where not in bad:
                     bad.add(item.where)
                     self.report.mismatches.append(wrong[0])
 
-    def _readings(self, item: _Said, after: Dialogue) -> Iterator[Mismatch | None]:
+    def _readings(self, item: _Said, after: Dialogue | TapeMiss) -> Iterator[Mismatch | None]:
         recorded = item.record.appraisal
-        fresh = AppraisalRecord.of(after.appraisals[-1])
         if recorded is None:
             return
+        if isinstance(after, TapeMiss):
+            # What is asked follows from the record: where that was changed, the tape knows nothing of it.
+            self.report.readings += 1
+            yield Mismatch(item.where, item.episode, item.turn, "tape", "an answer", "none to this request")
+            return
+        if len(after.appraisals) == len(item.before.appraisals):
+            self.report.readings += 1
+            yield Mismatch(item.where, item.episode, item.turn, "sim_fault", None, after.sim_fault)
+            return
+        fresh = AppraisalRecord.of(after.appraisals[-1])
         pairs: list[tuple[str, Any, Any]] = [
             (name, recorded.levels[name], fresh.levels[name]) for name in fresh.levels
         ]
         for name in ("insight_kind", "touched", "guard", "evidence"):
             pairs.append((name, getattr(recorded, name), getattr(fresh, name)))
-        if recorded == fresh and item.authored:
+        if recorded == fresh and item.same_voice:
             # How the user answers follows from the reading, so the line says nothing new where that is off.
             pairs.append(("line", item.record.line, after.last_line))
         for name, old, new in pairs:
             self.report.readings += 1
             yield None if old == new else Mismatch(item.where, item.episode, item.turn, name, old, new)
+
+
+def _answers(reader: User, items: Sequence[_Said]) -> list[Dialogue | TapeMiss]:
+    """Return the dialogues after some replies; what the tape does not hold leaves the others alone."""
+    try:
+        return [*reader.respond([i.before for i in items], [i.record.heard or "" for i in items])]
+    except TapeMiss as miss:
+        if len(items) == 1:
+            return [miss]
+        return [answer for item in items for answer in _answers(reader, [item])]
 
 
 def _again(user: User, played: _Played, before: Dialogue, turn: TurnRecord) -> Dialogue:
@@ -329,13 +358,6 @@ def _rule(hash_: str | None) -> TableRule:
 @functools.cache
 def _bundled() -> Mapping[str, Scenario]:
     return {scenario.id: scenario for split in SPLITS for scenario in load_scenarios(split)}
-
-
-@functools.cache
-def _reader(rule: TableRule) -> User:
-    """Return the embedded user of today with the rule of a record."""
-    embedded = build_user("embedded")
-    return User(embedded.perceiver, rule, embedded.speaker)
 
 
 def _count(counts: dict[str, int], name: str) -> None:

@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from empathy_gym.benchmarks.folder import BenchFolder
-from empathy_gym.benchmarks.summary import Row, Score, rows_of
+from empathy_gym.benchmarks.summary import Score, rows_of
 from empathy_gym.benchmarks.verifier import TOLERANCE, Mismatch, Report, Verifier
 from empathy_gym.simulators.errors import ConfigError, RecordError
 from empathy_gym.simulators.records import read_records
 from empathy_gym.simulators.scenario import Scenario
+from empathy_gym.simulators.user import User
 
 
 def verify(
-    path: str | os.PathLike[str], *, scenarios: Iterable[Scenario] = (), perceive: bool = False
+    path: str | os.PathLike[str],
+    *,
+    scenarios: Iterable[Scenario] = (),
+    perceive: bool = False,
+    user: User | None = None,
 ) -> Report:
     """Check a file of records, or a bench folder and its summary.
 
@@ -25,6 +30,7 @@ def verify(
         path: A JSON Lines file, or a folder with one.
         scenarios: Scenarios beside the bundled ones.
         perceive: Whether to read the replies afresh.
+        user: Who reads them; the embedded user by default. A language-model user reads from its tape.
 
     Raises:
         ConfigError: If there is no such file.
@@ -35,7 +41,7 @@ def verify(
     file = folder.episodes if folder else given
     if not file.is_file():
         raise ConfigError(f"There is no file {str(file)!r} to verify.")
-    verifier = Verifier(scenarios, perceive=perceive)
+    verifier = Verifier(scenarios, perceive=perceive, user=user)
     report, scores = verifier.report, []
     for number, record in read_records(file):
         report.lines += 1
@@ -52,18 +58,20 @@ def verify(
             f"{file} holds no episode that was scored by a packaged rule: nothing was verified."
         )
     if folder and scores:
-        _check_summary(folder, rows_of(scores), report)
+        _check_summary(folder, scores, report)
     return report
 
 
-def _check_summary(folder: BenchFolder, rows: Sequence[Row], report: Report) -> None:
+def _check_summary(folder: BenchFolder, scores: Sequence[Score], report: Report) -> None:
     """Compare the summary with the rows that follow from the episodes."""
     try:
-        expected = folder.read_manifest().get("episodes")
+        manifest = folder.read_manifest()
+        expected = manifest.get("episodes")
         written = {str(row.get("policy")): row for row in folder.read_summary() if isinstance(row, dict)}
     except RecordError as error:
         report.damaged.append(str(error))
         return
+    rows = rows_of(scores, manifest.get("qualification"))
     where, found = str(folder.summary), sum(row.episodes for row in rows)
     if expected != found:
         report.mismatches.append(Mismatch(str(folder.manifest), "the run", None, "episodes", expected, found))

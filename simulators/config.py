@@ -31,35 +31,73 @@ GRADES: Final[tuple[str, ...]] = get_args(Determinism)
 """Grades of repeatability, best first."""
 
 
+FETCHING: Final = frozenset(
+    "engine engine_options tape tape_mode api_key_env revision timeout_s total_timeout_s retries "
+    "max_concurrency".split()
+)
+"""Fields of a configuration that say where answers come from, and are no part of what a run is."""
+
+
 class SimulatorConfig(BaseModel):
     """How a simulated user is run. Plain values only: no secrets (keys come from environment variables)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     engine: str | None = None
-    """Chat engine of a language-model user, e.g. ``"openai:MODEL@URL"``; None for users without one."""
-    perceiver: Literal["embedded", "rubric", "direct"] = "embedded"
-    """Who reads replies: statistics, a model with a rubric, or a model that names the change itself."""
-    speaker: Literal["written", "roleplay"] = "written"
-    """Who says the user's lines: the scenario's authors, or a model."""
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
-    """Sampling temperature of the engine."""
+    """Chat engine: ``"openai:MODEL@URL[,URL2]"``, ``"vllm:PATH"``, ``"hf:PATH"`` or ``"scripted:NAME"``."""
+    perceiver: Literal["embedded", "rubric", "direct"] | None = None
+    """Who reads replies: statistics, a model with a rubric, or a model that names the change itself (SAGE's
+    protocol, never ranked). None is ``rubric`` for a language-model user, ``embedded`` otherwise."""
+    speaker: Literal["written", "roleplay"] | None = None
+    """Who says the user's lines: the scenario's authors, or a model. None is ``roleplay`` for a
+    language-model user, ``written`` otherwise."""
+    answer: Literal["json", "compact"] | None = None
+    """Form in which a rubric model answers: ``json`` (also None) with quotations, ``compact`` for
+    small models."""
+    repairs: Annotated[int, Field(ge=0, le=5)] = 2
+    """Most re-asks of an answer or a line that cannot be used."""
+    temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] = 0.7
+    """Sampling temperature of the speaker; perceivers always run at 0."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Sampling seed of the engine."""
+    """Sampling seed of the speaker, mixed with each line's own."""
+    fallback: Literal["embedded"] | None = None
+    """Who reads a reply where the rubric's model fails; None makes it a fault. A user with a fallback is
+    marked (`scored_by="custom"`) and never ranked."""
     tape: str | None = None
     """File on which the engine's answers are kept."""
-    tape_mode: Literal["record", "replay", "auto"] = "auto"
-    """``auto`` replays what the tape holds and records the rest."""
-    timeout_s: Annotated[float, Field(gt=0.0)] = 30.0
+    tape_mode: Literal["record", "replay", "auto"] | None = None
+    """``auto`` (also None) replays what the tape holds and records the rest; ``replay`` needs no model."""
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")] | None = None
+    """Name of the environment variable that holds the key of an OpenAI-compatible server. Never the key."""
+    revision: str | None = None
+    """Revision of the model, where the engine cannot know it (a server does not tell)."""
+    timeout_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 30.0
     """Seconds after which an answer counts as a fault of the simulator."""
+    total_timeout_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+    """Seconds that a whole batch may take; None for what the engine makes of `timeout_s`."""
+    retries: Annotated[int, Field(ge=0, le=20)] = 3
+    """Further attempts after a lost connection or a server's error."""
     max_concurrency: Annotated[int, Field(ge=1)] = 64
     """Requests in flight at once."""
+    engine_options: dict[str, Any] = Field(default_factory=dict)
+    """More arguments of the engine's class, plain values: ``{"max_model_len": 4096}`` for ``vllm:``."""
+
+    def essence(self) -> dict[str, Any]:
+        """Return the fields that results follow from, as plain values: not how answers are fetched or kept.
+
+        Which model answers is in the user's fingerprint, so that a replay has the essence of what it repeats.
+        """
+        return self.model_dump(mode="json", exclude=set(FETCHING), exclude_defaults=True)
 
     @classmethod
     def load(
         cls, value: SimulatorConfig | Mapping[str, Any] | str | os.PathLike[str] | None
     ) -> SimulatorConfig:
-        """Return a configuration from an instance, a mapping, a YAML path or None (the default).
+        """Return a configuration.
+
+        Args:
+            value: An instance, a mapping, the path of a YAML file, a mapping as text (``"{engine: ...}"``),
+                or None (the default).
 
         Raises:
             ConfigError: If the file cannot be read, or a field is unknown or has a wrong value.
@@ -68,13 +106,14 @@ class SimulatorConfig(BaseModel):
             return value
         if value is None:
             return cls()
-        if isinstance(value, str | os.PathLike):
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            value = _parse_yaml(value, "a mapping")
+        elif isinstance(value, str | os.PathLike):
             value = _read_yaml(Path(value))
         if not isinstance(value, Mapping):
             raise ConfigError(
                 f"simulator_config is a {type(value).__name__}; it must be a mapping, the path of a YAML "
-                "file or "
-                "a SimulatorConfig."
+                "file or a SimulatorConfig."
             )
         for key in value:
             if key not in cls.model_fields:
@@ -84,16 +123,35 @@ class SimulatorConfig(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"]))
-            raise ConfigError(f"simulator_config.{field} is {first['input']!r}: {first['msg']}.") from error
+            # Somebody may have put the key itself where its variable's name belongs: not shown, not chained.
+            shown = (
+                "not a name of an environment variable" if field == "api_key_env" else repr(first["input"])
+            )
+            raise ConfigError(f"simulator_config.{field} is {shown}: {first['msg']}.") from None
+
+
+def recorded_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an environment's keyword arguments as they are recorded: of the configuration, its essence."""
+    config = kwargs.get("simulator_config")
+    if config is None:
+        return dict(kwargs)
+    return {**kwargs, "simulator_config": SimulatorConfig.load(config).essence()}
 
 
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text("utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return _parse_yaml(path.read_text("utf-8"), "a YAML file that can be read", str(path))
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"simulator_config {str(path)!r} is not a YAML file that can be read: {error}"
         ) from error
+
+
+def _parse_yaml(text: str, what: str, name: str | None = None) -> Any:
+    try:
+        return yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"simulator_config {name or text!r:.200} is not {what}: {error}") from error
 
 
 class ForeignUser(User):
@@ -215,6 +273,20 @@ def _has_any(value: object, names: Sequence[str]) -> bool:
     return any(hasattr(value, name) for name in names)
 
 
+_ONLY_LLM: Final[dict[str, Any]] = {
+    "engine": None,
+    "engine_options": {},
+    "perceiver": "embedded",
+    "speaker": "written",
+    "answer": None,
+    "fallback": None,
+    "tape": None,
+    "tape_mode": None,
+    "api_key_env": None,
+    "revision": None,
+}
+"""Fields that only a language-model user reads, and the value that is true of the others anyway."""
+
 _users: dict[tuple[str, str], User] = {}
 _lock = threading.RLock()
 
@@ -226,7 +298,8 @@ def build_user(
     """Return the user of a name and a configuration, built once per process.
 
     Args:
-        simulator: ``"embedded"``, or ``"module:attr"``: an instance or a zero-argument factory of a whole
+        simulator: ``"embedded"``; ``"llm"``, whose engine and parts the configuration names; or
+            ``"module:attr"``: an instance or a zero-argument factory of a whole
             user (anything with `begin` and `respond`), or of a perceiver, rule or speaker that replaces that
             part of the embedded user.
         config: What `SimulatorConfig.load` takes.
@@ -249,20 +322,16 @@ def build_user(
 
 def _build(simulator: str, config: SimulatorConfig) -> User:
     if simulator == "llm":
-        raise ConfigError(
-            "simulator='llm': language-model users are not in this version. Use simulator='embedded', or "
-            "name a "
-            "user of your own as 'module:attr'."
-        )
+        from empathy_gym.simulators.llm.compose import llm_user
+
+        return llm_user(config)
     if simulator != "embedded" and ":" not in simulator:
         raise unknown_name("simulator", simulator, SIMULATORS)
-    default = SimulatorConfig()
-    for field in ("engine", "perceiver", "speaker", "tape"):
-        if getattr(config, field) != getattr(default, field):
+    for field, packaged in _ONLY_LLM.items():
+        if getattr(config, field) not in (None, packaged):
             raise ConfigError(
                 f"simulator_config.{field} is {getattr(config, field)!r}, which only a language-model user "
-                "reads; "
-                f"simulator={simulator!r} would ignore it. Leave it out."
+                f"reads; simulator={simulator!r} would ignore it. Leave it out, or use simulator='llm'."
             )
     if simulator == "embedded":
         perceiver, rule, speaker = _packaged_types()

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from empathy_gym.simulators.appraisal import LEVELS, Appraisal
+from empathy_gym.simulators.config import recorded_kwargs
 from empathy_gym.simulators.dialogue import Determinism, Dialogue, Outcome, ScoredBy
 from empathy_gym.simulators.errors import RecordError
 
@@ -190,12 +191,14 @@ class EpisodeRecorder:
         self._meta: dict[str, Any] = {
             "package_version": package_version(),
             "env_id": env_id,
-            "env_kwargs": plain(env_kwargs),
+            "env_kwargs": plain(recorded_kwargs(env_kwargs)),
             "fingerprint": str(getattr(user, "fingerprint", "")),
             "rule_hash": getattr(getattr(user, "rule", None), "hash", None),
             "reward": reward,
             **{"policy": policy, "privileged": privileged},
         }
+        # What is on a tape can be repeated from it: the record says what its replay's will say.
+        self._taped = bool(getattr(user, "taped", False))
         self._dialogue: Dialogue | None = None
         self._start: dict[str, Any] = {}
         self._steps: list[dict[str, Any]] = []
@@ -214,6 +217,7 @@ class EpisodeRecorder:
         Replies that the dialogue already holds are recorded without action and reward.
         """
         self._dialogue = dialogue
+        self._taped = self._taped and dialogue.turn == 0  # earlier replies may not be on the tape
         seeds = SeedRecord(env=seed, dialogue=dialogue.seed, repeat=repeat)
         self._start = {"instruction_hash": instruction_hash, "attempts": attempt, "seeds": seeds}
         self._steps = [{"action": None, "reward": None} for _ in range(dialogue.turn)]
@@ -262,7 +266,7 @@ class EpisodeRecorder:
             **self._start,
             scenario=dialogue.scenario,
             scored_by=dialogue.scored_by,
-            determinism=dialogue.determinism,
+            determinism="replay" if self._taped and dialogue.determinism != "exact" else dialogue.determinism,
             difficulty=dialogue.difficulty,
             max_turns=dialogue.max_turns,
             initial=InitialRecord(emotion=dialogue.states[0].emotion, trust=dialogue.states[0].trust),

@@ -73,6 +73,7 @@ class User:
         speaker: Says the next line.
         scored_by: ``"rule"`` if the packaged rule decides the number; worked out if None.
         determinism: Grade of the parts taken together; ``"exact"`` unless a model is involved.
+        taped: Whether every answer of a model that counts is on a tape, from which the run can be repeated.
 
     Raises:
         ConfigError: If a part lacks its method.
@@ -86,6 +87,7 @@ class User:
         *,
         scored_by: ScoredBy | None = None,
         determinism: Determinism = "exact",
+        taped: bool = False,
     ) -> None:
         for part, protocol in ((perceiver, Perceiver), (rule, Rule), (speaker, Speaker)):
             if not isinstance(part, protocol):
@@ -94,6 +96,7 @@ class User:
         self.perceiver, self.rule, self.speaker = perceiver, rule, speaker
         self.scored_by: ScoredBy = scored_by or ("rule" if isinstance(rule, TableRule) else "custom")
         self.determinism: Determinism = determinism
+        self.taped = taped
 
     @functools.cached_property
     def fingerprint(self) -> str:

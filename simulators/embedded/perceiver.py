@@ -78,14 +78,34 @@ class EmbeddedPerceiver:
             found += self._perceive(requests[start : start + BATCH])
         return found
 
-    def _perceive(self, requests: Sequence[PerceptionRequest]) -> list[Appraisal]:
-        """Read some replies step by step, all of them in each step: the tables of a step stay at hand."""
+    def structure(self, items: Sequence[PerceptionRequest]) -> list[Appraisal]:
+        """Return what code reads of each reply in every tier: form, repetition and the guards.
+
+        Of a reply that has no form, or that does harm, it is the whole appraisal: no model is asked about it.
+        """
+        return [self._structure(one) for one in self._opened(items)]
+
+    def _structure(self, one: _Pending) -> Appraisal:
+        if one.form and one.foreign:
+            return Appraisal(form=one.form, guard=one.guard)
+        guard = guards.safety(one.sentences) or one.guard
+        if one.form == 0 or guard == "policy_harm":
+            return self._perceive([one.request])[0]
+        again = repetition(one.line, own_lines(one.request.messages))
+        return Appraisal(form=one.form, repetition=again, guard=guard)
+
+    def _opened(self, requests: Sequence[PerceptionRequest]) -> list[_Pending]:
         batch = [_take_in(request, self._indices.view(request)) for request in requests]
         for one in batch:
             one.shared = copied(one.line, one.said)
             one.form, one.guard = guards.form(
                 one.request, one.sentences, one.line, one.said, one.shared, one.view
             )
+        return batch
+
+    def _perceive(self, requests: Sequence[PerceptionRequest]) -> list[Appraisal]:
+        """Read some replies step by step, all of them in each step: the tables of a step stay at hand."""
+        batch = self._opened(requests)
         english = [one for one in batch if not one.foreign]
         for one in english:
             _take_apart(one)

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from empathy_gym.benchmarks.console import FAILURE, complain, err, out, reporting, run_app, safe
+from empathy_gym.benchmarks.console import (
+    FAILURE,
+    complain,
+    err,
+    out,
+    print_json,
+    print_lines,
+    reporting,
+    run_app,
+    safe,
+)
+from empathy_gym.benchmarks.model_commands import (
+    models_app,
+    rescore_variance,
+    simulators_app,
+    tape_app,
+    throughput,
+)
 from empathy_gym.benchmarks.run import bench, run_bench
-from empathy_gym.simulators.errors import ScenarioError, unknown_name
+from empathy_gym.simulators.errors import ConfigError, ScenarioError, unknown_name
 from empathy_gym.simulators.scenario import DIFFICULTIES
 
 app = typer.Typer(
@@ -26,7 +42,12 @@ scenarios_app = typer.Typer(help="The simulated users.", no_args_is_help=False)
 rule_app = typer.Typer(help="The rule that decides the emotion.", no_args_is_help=False)
 app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(rule_app, name="rule")
+app.add_typer(simulators_app, name="simulators")
+app.add_typer(tape_app, name="tape")
+app.add_typer(models_app, name="models")
 app.command("bench")(bench)
+app.command("throughput")(throughput)
+app.command("rescore-variance")(rescore_variance)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Difficulty = Annotated[str | None, typer.Option(help="easy, normal or hard.")]
@@ -49,24 +70,13 @@ def _root(
     if version:
         import empathy_gym
 
-        _write([f"empathy-gym {empathy_gym.__version__}"])
+        print_lines([f"empathy-gym {empathy_gym.__version__}"])
         raise typer.Exit
     if context.invoked_subcommand is None:
-        _write([context.get_help()])
+        print_lines([context.get_help()])
 
 
-def _write(lines: Iterable[str]) -> None:
-    """Print plain lines, as they are."""
-    console = out()
-    for line in lines:
-        console.print(safe(line), soft_wrap=True)
-
-
-def _write_json(value: Any) -> None:
-    sys.stdout.write(f"{json.dumps(value, indent=2)}\n")
-
-
-# -- verify, demo, play, throughput ----------------------------------------------------------------------
+# -- verify, demo, play ----------------------------------------------------------------------
 
 
 @app.command()
@@ -76,6 +86,10 @@ def verify(
     perceive: Annotated[bool, typer.Option("--perceive", help="Read the replies afresh, too.")] = False,
     scenarios: Annotated[
         str | None, typer.Option(help="File the scenarios are from, if not bundled.")
+    ] = None,
+    simulator_config: Annotated[
+        str | None,
+        typer.Option(help="With --perceive: of the language-model user that read, with its tape."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -87,15 +101,20 @@ def verify(
 
     from empathy_gym.benchmarks.tables import report_lines
     from empathy_gym.benchmarks.verify import verify as check
+    from empathy_gym.simulators.config import build_user
     from empathy_gym.simulators.library.compiler import load_scenarios
 
-    report = check(file, scenarios=load_scenarios(scenarios) if scenarios else (), perceive=perceive)
+    if simulator_config is not None and not perceive:
+        raise ConfigError("--simulator-config says who reads the replies afresh; give --perceive, too.")
+    user = None if simulator_config is None else build_user("llm", simulator_config)
+    known = load_scenarios(scenarios) if scenarios else ()
+    report = check(file, scenarios=known, perceive=perceive, user=user)
     if as_json:
         data = dataclasses.asdict(report)
         data["mismatches"] = [str(mismatch) for mismatch in report.mismatches]
-        _write_json({"ok": report.ok, **data})
+        print_json({"ok": report.ok, **data})
     else:
-        _write(report_lines(report))
+        print_lines(report_lines(report))
     if not report.ok:
         raise typer.Exit(FAILURE)
 
@@ -112,7 +131,7 @@ def transcript(
     from empathy_gym.benchmarks.transcript import transcripts
 
     for lines in transcripts(file, policy=policy, scenario=scenario, limit=limit):
-        _write([*lines, ""])
+        print_lines([*lines, ""])
 
 
 @app.command()
@@ -128,7 +147,7 @@ def demo(
     folder = out_dir or Path(DEMO.out)
     # What an earlier version has left in the demo's own folder is nobody's results.
     run_bench(DEMO.config(), folder, overwrite=overwrite or (None if out_dir is None else False), quiet=quiet)
-    _write(
+    print_lines(
         [
             "",
             "Next:",
@@ -164,27 +183,6 @@ def play(
     Game(setting, out(), input, show_emotion=show_emotion).play(chosen, drawn.seed)
 
 
-@app.command()
-@reporting
-def throughput(
-    seconds: Annotated[float, typer.Option(help="How long each rate is measured.", min=0.1)] = 3.0,
-    as_json: AsJson = False,
-) -> None:
-    """Measure turns per second on one core, memory and import time."""
-    from empathy_gym.benchmarks.throughput import measure
-
-    measured = measure(seconds)
-    if as_json:
-        _write_json(measured)
-        return
-    _write(
-        f"{name:34} {value:,.2f}" if isinstance(value, float) else f"{name:34} {value}"
-        for name, value in measured.items()
-        if name != "moodsona"
-    )
-    _write([f"moodsona: {measured['moodsona']}"])
-
-
 # -- scenarios -------------------------------------------------------------------------------------------
 
 
@@ -205,7 +203,7 @@ def scenarios_list(
     found = [s for name in ([split] if split else SPLITS) for s in load_scenarios(name)]
     found = [s for s in found if need in (None, s.need)]
     if as_json:
-        _write_json([{"id": s.id, "split": s.split, "topic": s.topic, "need": s.need} for s in found])
+        print_json([{"id": s.id, "split": s.split, "topic": s.topic, "need": s.need} for s in found])
         return
     out().print(scenario_table(found))
 
@@ -225,9 +223,9 @@ def scenarios_show(
 
     found = find_scenario(scenario, load_scenarios(source) if source else ())
     if as_json:
-        _write_json(found.model_dump(mode="json"))
+        print_json(found.model_dump(mode="json"))
     else:
-        _write(scenario_text(found))
+        print_lines(scenario_text(found))
 
 
 @scenarios_app.command("validate")
@@ -241,7 +239,7 @@ def scenarios_validate(
     failed = False
     for path in paths:
         try:
-            _write([f"{path}: {len(load_scenarios(path))} scenarios, valid"])
+            print_lines([f"{path}: {len(load_scenarios(path))} scenarios, valid"])
         except ScenarioError as error:
             failed = True
             for line in str(error).splitlines():
@@ -262,7 +260,7 @@ def rule_show(as_json: AsJson = False) -> None:
 
     rule = TableRule()
     if as_json:
-        _write_json({"fingerprint": rule.fingerprint, "hash": rule.hash, **rule.table})
+        print_json({"fingerprint": rule.fingerprint, "hash": rule.hash, **rule.table})
         return
     console = out()
     console.print(safe(f"{rule.fingerprint}  (sha256 {rule.hash})"))
@@ -292,7 +290,7 @@ def rule_analyse(difficulty: Difficulty = None, as_json: AsJson = False) -> None
         if not as_json:
             out().print(analysis_table(rows))
     if as_json:
-        _write_json({"rule": rule.fingerprint, "targets": TARGETS, "missed": missed, "difficulties": found})
+        print_json({"rule": rule.fingerprint, "targets": TARGETS, "missed": missed, "difficulties": found})
     for line in missed:
         complain(f"target missed: {line}")
     if missed:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import math
 
+from empathy_gym.agents import Reply
 from empathy_gym.simulators.appraisal import LEVELS, Appraisal
 from empathy_gym.simulators.dialogue import EmotionChange, Fault
 from empathy_gym.simulators.errors import EngineError
@@ -121,3 +122,11 @@ missing_reward = BrokenReward({"alpha": 0.0})
 extra_reward = BrokenReward({"alpha": 0.0, "beta": 0.0, "gamma": 0.0})
 not_a_dict_reward = BrokenReward([0.0, 0.0])
 word_reward = BrokenReward({"alpha": "much", "beta": 0.0})
+
+
+class Counting:
+    """A policy that says what it used up."""
+
+    def act(self, conversations):
+        usage = {"prompt_tokens": 3, "completion_tokens": 1}
+        return [Reply("I see. What then?", usage=usage) for _ in conversations]

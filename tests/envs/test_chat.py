@@ -445,7 +445,7 @@ def test_a_change_without_terms_is_custom(make):
         ({"scenarios": "trian"}, "Did you mean 'train'"),
         ({"scenarios": 7}, "scenarios is a int"),
         ({"simulator": "embeded"}, "Did you mean 'embedded'"),
-        ({"simulator": "llm"}, "not in this version"),
+        ({"simulator": "llm"}, "needs an engine"),
         ({"simulator": object()}, "simulator is a object"),
         ({"simulator_config": {"engin": "x"}}, "Did you mean 'engine'"),
         ({"simulator_config": {"timeout_s": -1}}, "timeout_s is -1"),

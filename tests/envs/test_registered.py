@@ -17,6 +17,10 @@ from empathy_gym.envs.info import INFO_KEYS
 from empathy_gym.envs.registry import ENVIRONMENTS, register_envs
 
 IDS = sorted(ENVIRONMENTS)
+LLM = {"simulator": "llm", "simulator_config": {"engine": "scripted:agreeable"}}
+CASES = [pytest.param(id_, {}, id=id_) for id_ in IDS]
+CASES += [pytest.param(id_, LLM, id=f"{id_}-llm") for id_ in IDS]
+"""Each environment with the embedded user, and with a language-model user on a script."""
 
 
 def _play(env, seed, steps=12):
@@ -29,11 +33,11 @@ def _play(env, seed, steps=12):
             return
 
 
-@pytest.mark.parametrize("id_", IDS)
-def test_check_env_finds_nothing_with_warnings_as_errors(id_):
+@pytest.mark.parametrize(("id_", "kwargs"), CASES)
+def test_check_env_finds_nothing_with_warnings_as_errors(id_, kwargs):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        env = gym.make(id_)
+        env = gym.make(id_, **kwargs)
         check_env(env.unwrapped)
 
 
@@ -53,9 +57,9 @@ def test_nothing_limits_the_steps_but_the_task_itself(id_):
     assert gym.spec(id_).max_episode_steps is None
 
 
-@pytest.mark.parametrize("id_", IDS)
-def test_every_info_has_the_same_keys_in_the_same_order_and_is_json(id_):
-    env = gym.make(id_)
+@pytest.mark.parametrize(("id_", "kwargs"), CASES)
+def test_every_info_has_the_same_keys_in_the_same_order_and_is_json(id_, kwargs):
+    env = gym.make(id_, **kwargs)
     for seed in range(4):
         first = None
         for result in _play(env, seed):
@@ -67,18 +71,18 @@ def test_every_info_has_the_same_keys_in_the_same_order_and_is_json(id_):
             assert json.loads(json.dumps(info)) == info
 
 
-@pytest.mark.parametrize("id_", IDS)
-def test_infos_of_two_calls_share_no_object(id_):
-    infos = [result[-1] for result in _play(gym.make(id_), 5)]
-    infos += [result[-1] for result in _play(gym.make(id_), 5)]
+@pytest.mark.parametrize(("id_", "kwargs"), CASES)
+def test_infos_of_two_calls_share_no_object(id_, kwargs):
+    infos = [result[-1] for result in _play(gym.make(id_, **kwargs), 5)]
+    infos += [result[-1] for result in _play(gym.make(id_, **kwargs), 5)]
     for i, one in enumerate(infos):
         for other in infos[:i]:
             assert not data_shares_objects(one, other)
 
 
-@pytest.mark.parametrize("id_", IDS)
-def test_spoiling_an_info_does_not_reach_the_next_one(id_):
-    env = gym.make(id_)
+@pytest.mark.parametrize(("id_", "kwargs"), CASES)
+def test_spoiling_an_info_does_not_reach_the_next_one(id_, kwargs):
+    env = gym.make(id_, **kwargs)
     _, info = env.reset(seed=1)
     kept = copy.deepcopy(info)
     info["messages"][0]["content"] = "spoiled"
@@ -87,9 +91,9 @@ def test_spoiling_an_info_does_not_reach_the_next_one(id_):
     assert env.reset(seed=1)[1] == kept
 
 
-@pytest.mark.parametrize("id_", IDS)
-def test_infos_share_nothing_mutable_with_each_other_or_with_the_dialogue(id_):
-    env = gym.make(id_)
+@pytest.mark.parametrize(("id_", "kwargs"), CASES)
+def test_infos_share_nothing_mutable_with_each_other_or_with_the_dialogue(id_, kwargs):
+    env = gym.make(id_, **kwargs)
     results = list(_play(env, 5))
     seen = [m for r in results for m in r[-1]["messages"]] + [r[-1][k] for r in results for k in r[-1]]
     seen += list(env.unwrapped.dialogue.messages)
@@ -97,35 +101,37 @@ def test_infos_share_nothing_mutable_with_each_other_or_with_the_dialogue(id_):
     assert len(set(map(id, mutable))) == len(mutable)
 
 
-@pytest.mark.parametrize("id_", IDS)
-def test_rewards_and_flags_are_python_values_and_the_terms_sum_to_the_reward(id_):
+@pytest.mark.parametrize(("id_", "kwargs"), CASES)
+def test_rewards_and_flags_are_python_values_and_the_terms_sum_to_the_reward(id_, kwargs):
     for seed in range(4):
-        for _, reward, terminated, truncated, info in list(_play(gym.make(id_), seed))[1:]:
+        for _, reward, terminated, truncated, info in list(_play(gym.make(id_, **kwargs), seed))[1:]:
             assert type(reward) is float and math.isfinite(reward)
             assert type(terminated) is bool and type(truncated) is bool
             assert math.isclose(sum(info["reward_terms"].values()), reward, abs_tol=1e-9)
 
 
-@pytest.mark.parametrize("id_", IDS)
-def test_the_same_seed_and_actions_give_the_same_episode(id_):
-    one, two = list(_play(gym.make(id_), 9)), list(_play(gym.make(id_), 9))
+@pytest.mark.parametrize(("id_", "kwargs"), CASES)
+def test_the_same_seed_and_actions_give_the_same_episode(id_, kwargs):
+    one, two = list(_play(gym.make(id_, **kwargs), 9)), list(_play(gym.make(id_, **kwargs), 9))
     assert data_equivalence(one, two, exact=True)
-    assert not data_equivalence(one, list(_play(gym.make(id_), 10)), exact=True)
+    assert not data_equivalence(one, list(_play(gym.make(id_, **kwargs), 10)), exact=True)
 
 
-@pytest.mark.parametrize("id_", IDS)
-def test_a_spec_survives_json_and_copying(id_):
-    env = gym.make(id_, max_turns=3, difficulty="hard", think="strip", simulator_config={"timeout_s": 5.0})
+@pytest.mark.parametrize(("id_", "kwargs"), CASES)
+def test_a_spec_survives_json_and_copying(id_, kwargs):
+    config = {**kwargs.get("simulator_config", {}), "timeout_s": 5.0}
+    given = {**kwargs, "simulator_config": config}
+    env = gym.make(id_, max_turns=3, difficulty="hard", think="strip", **given)
     spec = EnvSpec.from_json(env.spec.to_json())
     assert spec == env.spec
     for again in (gym.make(spec), gym.make(copy.deepcopy(env.spec)), copy.deepcopy(env)):
         assert data_equivalence(list(_play(again, 2)), list(_play(env, 2)), exact=True)
 
 
-@pytest.mark.parametrize("id_", IDS)
+@pytest.mark.parametrize(("id_", "kwargs"), CASES)
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
-def test_a_copied_or_pickled_environment_goes_on_in_the_same_way(id_, copied):
-    env = gym.make(id_)
+def test_a_copied_or_pickled_environment_goes_on_in_the_same_way(id_, kwargs, copied):
+    env = gym.make(id_, **kwargs)
     env.reset(seed=4)
     env.action_space.seed(4)
     env.step(env.action_space.sample())
@@ -151,9 +157,9 @@ def _leaves(value):
         yield value
 
 
-@pytest.mark.parametrize("id_", IDS)
-def test_no_info_tells_the_need_or_the_seed(id_):
-    env = gym.make(id_)
+@pytest.mark.parametrize(("id_", "kwargs"), CASES)
+def test_no_info_tells_the_need_or_the_seed(id_, kwargs):
+    env = gym.make(id_, **kwargs)
     for result in _play(env, 3):
         dialogue = env.unwrapped.dialogue
         leaves = list(_leaves(result[-1]))

@@ -119,7 +119,7 @@ def test_a_whole_user_that_loses_a_dialogue_is_told_so(plug_in):
     ("name", "message"),
     [
         ("embeded", "Did you mean 'embedded'"),
-        ("llm", "language-model users are not in this version"),
+        ("llm", "needs an engine"),
         ("no_such_module_at_all:x", "cannot be imported"),
         (PARTS + "HashPerciever", "Did you mean 'HashPerceiver'"),
         (PARTS, "not of the form 'module:attr'"),
