@@ -33,11 +33,11 @@ _IMPORTS: Final = "numpy, pydantic, gymnasium"
 
 
 def varied_replies(count: int = _REPLIES, length: int = LENGTH, seed: int = 0) -> list[str]:
-    """Return different replies of one length.
+    """Return different replies of about one length.
 
     Args:
         count: How many.
-        length: Characters of each.
+        length: Characters of each at most; all but the last word of it is used.
         seed: Seed of the choice of lines.
     """
     lines = sorted(
@@ -46,10 +46,13 @@ def varied_replies(count: int = _REPLIES, length: int = LENGTH, seed: int = 0) -
     rng = np.random.default_rng(seed)
     replies = []
     for number in range(count):
-        text = f"({number}) "
-        while len(text) < length:
-            text += f"{lines[int(rng.integers(len(lines)))]} "
-        replies.append(text[: length - 1].rstrip().ljust(length - 1, "e") + ".")
+        words = [f"({number})"]
+        while sum(map(len, words)) + len(words) <= length:
+            words += lines[int(rng.integers(len(lines)))].split()
+        # Whole words, as people write: a cut one would be read as a slip of the pen.
+        while sum(map(len, words)) + len(words) > length:
+            words.pop()
+        replies.append(f"{' '.join(words).rstrip('.,:;?!')}.")
     return replies
 
 
