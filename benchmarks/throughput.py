@@ -1,7 +1,7 @@
 """How fast the embedded user answers, on one core.
 
 Rates are turns per second of processor time of this process, so that other processes on the machine do not
-count; the rates by the clock are given beside them. Replies are varied and 200 characters long, built from
+count; the rates by the clock are given beside them. Replies are varied and about 200 characters long, built from
 lines that are written with the scenarios, so that there is something to read in each.
 
 What is measured is the steady state: before the clock starts every user has finished one conversation, so that the
@@ -11,12 +11,12 @@ users of a vector environment stand at all stages of theirs, and what they have 
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from importlib import metadata
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import gymnasium as gym
@@ -134,15 +134,34 @@ def peak_memory_mb() -> float | None:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def moodsona() -> str:
-    """Return what there is to say of moodsona, the nearest simulator that runs rules as code.
+def moodsona_rate(seconds: float) -> float | None:
+    """Return the turns a second of moodsona's engine, the nearest simulator that runs rules as code; None without it.
 
-    Its engine is not measured: it is no dependency, and its interface is not known here.
+    Talks of eight turns, one after another, with its first bundled persona and its own fake model: what is
+    measured is prompts, parsing and state. It does not read the replies, which ours does.
     """
     try:
-        return f"{metadata.version('moodsona')} is installed; not measured"
-    except metadata.PackageNotFoundError:
-        return "not installed"
+        package = importlib.import_module("moodsona")
+    except ModuleNotFoundError:
+        return None
+    replies: Iterator[str] = itertools.cycle(varied_replies())
+
+    class Companion:
+        """Says the same varied replies."""
+
+        def reply(self, history: Sequence[Any]) -> str:
+            return next(replies)
+
+    persona = package.load_bundled_persona(sorted(package.list_bundled_personas())[0])
+    companion, seeds = Companion(), itertools.count()
+
+    def step() -> int:
+        talk = package.run(
+            persona, package.FakeProvider(), companion, days=1, turns_per_day=8, rng_seed=next(seeds)
+        )
+        return len(list(talk.trajectory()))
+
+    return rates(step, seconds)[0]
 
 
 def measure(seconds: float = 3.0) -> dict[str, Any]:
@@ -163,5 +182,5 @@ def measure(seconds: float = 3.0) -> dict[str, Any]:
         "single_turns_per_second_wall": single_wall,
         "num_envs": NUM_ENVS,
         "reply_characters": LENGTH,
-        "moodsona": moodsona(),
+        "moodsona_turns_per_second": moodsona_rate(seconds),
     }

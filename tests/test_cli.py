@@ -231,7 +231,10 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path):
     ]
     command += ["--batch-size", "2", "--limit", "20"]
     place = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(tmp_path)}}
-    process = subprocess_of(*command, **place)
+    # A shell's background jobs are started with the signal ignored, and so would be what they start.
+    process = subprocess_of(
+        *command, **place, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+    )
     limit = time.monotonic() + 60
     while not (tmp_path / "acting").exists() and time.monotonic() < limit:
         time.sleep(0.02)
