@@ -1,8 +1,9 @@
 """The compiler: situations times needs times temperaments, dealt out evenly.
 
-Situations are disjoint between splits. Which twin of a situation a scenario gets, and the name of its user, are
-dealt from balanced decks, so that fault and truth do not go with a temperament, a name, a gender or a culture.
-Everything follows from the files' contents: adding a situation changes no other scenario.
+Situations are disjoint between the parts of the library. Which temperaments and which twin of a situation a scenario
+gets, and the name of its user, are dealt from balanced decks, each in an order of its own, so that fault and truth do
+not go with a temperament, a name, a gender or a culture. Everything follows from the files' contents: adding a
+situation changes no other scenario.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from empathy_gym.simulators.errors import ConfigError, ScenarioError, did_you_mean
 from empathy_gym.simulators.library.documents import load_json, load_yaml, read_lines, read_text, validate
 from empathy_gym.simulators.library.sources import SituationFile, Temperament, Twin, apply_twin
-from empathy_gym.simulators.scenario import NEEDS, Knobs, Need, Persona, Scenario, Situation, Truth
+from empathy_gym.simulators.scenario import Knobs, Need, Persona, Scenario, Situation, Truth
 
 __all__ = [
     "DECK",
+    "HELD_OUT_NEEDS",
+    "HELD_OUT_TEMPERAMENTS",
+    "PARTS",
     "SPLITS",
     "SituationFile",
     "Temperament",
@@ -36,7 +40,14 @@ __all__ = [
     "load_temperaments",
 ]
 
-SPLITS: Final = ("train", "validation", "test")
+PARTS: Final = ("train", "validation", "test", "heldout-temperament")
+"""Disjoint parts of the library. `heldout-temperament` has the situations of `test` and users met nowhere else."""
+SPLITS: Final = (*PARTS, "train-without-needs", "heldout-need")
+"""Names that `load_scenarios` knows: the parts, `train` without two needs, and those needs in `test`."""
+HELD_OUT_NEEDS: Final[tuple[Need, ...]] = ("praise", "others_motives")
+HELD_OUT_TEMPERAMENTS: Final = ("brooding", "dry")
+TEMPERAMENTS_A_NEED: Final[Mapping[str, int]] = {"train": 3}
+"""How many temperaments each need of a situation is dealt; two where nothing is said."""
 DECK: Final[tuple[Truth, ...]] = (
     "true", "half", "true", "half", "false", "true", "half", "open", "true", "half",
     "true", "half", "false", "true", "half", "open", "true", "half", "false", "open",
@@ -45,61 +56,69 @@ DECK: Final[tuple[Truth, ...]] = (
 
 
 def compile_situation(
-    source: SituationFile, temperaments: Sequence[Temperament], names: Sequence[Mapping[str, str]]
+    source: SituationFile,
+    temperaments: Sequence[Temperament],
+    names: Sequence[Mapping[str, str]],
+    each: int | None = None,
 ) -> Iterator[Scenario]:
-    """Yield the scenarios of a situation: one for each need and temperament.
+    """Yield the scenarios of a situation: some for each need, each with another temperament.
 
     Args:
         source: The situation.
         temperaments: Temperaments, in the order of their ids.
         names: Names with gender and culture.
+        each: How many temperaments each need is dealt; all of them if None.
     """
     variants = {twin.truth: apply_twin(source.situation, twin) for twin in source.twins}
+    each = len(temperaments) if each is None else min(each, len(temperaments))
+    seats = len(source.needs) * each
     pool = _dealt_names(source, names)
-    for t, temperament in enumerate(temperaments):
-        for n, need in enumerate(_rotated(source.needs, source.slug, temperament.id)):
-            situation = _twin_of(variants, source, t, n)
-            if need == "advice":
-                situation = _without_advice_boundary(situation)
-            name = pool[(t * len(NEEDS) + n) % len(pool)]
-            low, high = source.ages
-            yield Scenario(
-                language=source.language,
-                topic=source.topic,
-                split=source.split,
-                persona=Persona(
-                    name=name,
-                    age=low + _draw(source.slug, temperament.id, need, "age") % (high - low + 1),
-                    occupation=source.occupation,
-                    temperament=temperament.id,
-                    style=temperament.style,
-                ),
-                situation=situation,
-                goal=source.goal,
-                need=need,
-                speech=temperament.speech,
-                hints=source.hints.get(need, ()),
-                openings=source.openings,
-                initial_trust=temperament.trust,
-                knobs=Knobs(
-                    gain=temperament.gain,
-                    cost=temperament.cost,
-                    layer2=temperament.layer2,
-                    layer3=temperament.layer3,
-                    pushes_back=temperament.pushes_back,
-                    declines=temperament.declines,
-                ),
-                tags=source.tags,
-                provenance=source.provenance,
-            )
+    speakers = _shuffled(temperaments, source.slug, "temperament")
+    for seat, turn in enumerate(_shuffled(range(seats), source.slug, "seat")):
+        need = source.needs[seat // each]
+        temperament = speakers[seat % len(speakers)]
+        situation = _twin_of(variants, source, seat)
+        if need == "advice":
+            situation = _without_advice_boundary(situation)
+        low, high = source.ages
+        yield Scenario(
+            language=source.language,
+            topic=source.topic,
+            split=source.split,
+            persona=Persona(
+                name=pool[turn % len(pool)],
+                age=low + _draw(source.slug, temperament.id, need, "age") % (high - low + 1),
+                occupation=source.occupation,
+                temperament=temperament.id,
+                style=temperament.style,
+            ),
+            situation=situation,
+            goal=source.goal,
+            need=need,
+            speech=temperament.speech,
+            hints=source.hints.get(need, ()),
+            openings=source.openings,
+            initial_trust=temperament.trust,
+            knobs=Knobs(
+                gain=temperament.gain,
+                cost=temperament.cost,
+                layer2=temperament.layer2,
+                layer3=temperament.layer3,
+                pushes_back=temperament.pushes_back,
+                declines=temperament.declines,
+            ),
+            tags=source.tags,
+            provenance=source.provenance,
+        )
 
 
-def _twin_of(variants: Mapping[Truth, Situation], source: SituationFile, t: int, n: int) -> Situation:
+def _twin_of(variants: Mapping[Truth, Situation], source: SituationFile, seat: int) -> Situation:
     if not variants:
         return source.situation
-    start = _draw(source.slug, "deck") + 5 * t + n
-    # A situation may lack a twin; the next card that it has is dealt instead.
-    return next(variants[DECK[(start + i) % 20]] for i in range(20) if DECK[(start + i) % 20] in variants)
+    # In an order of the situation's own, so that a truth goes neither with a need nor with a temperament. A situation
+    # may lack a twin: its cards are left out.
+    deck = [card for card in _shuffled(range(len(DECK)), source.slug, "deck") if DECK[card] in variants]
+    return variants[DECK[deck[seat % len(deck)]]]
 
 
 def _without_advice_boundary(situation: Situation) -> Situation:
@@ -122,9 +141,10 @@ def _dealt_names(source: SituationFile, names: Sequence[Mapping[str, str]]) -> l
     return [by_culture[c][i % len(by_culture[c])] for i in range(depth) for c in cultures]
 
 
-def _rotated(needs: Sequence[Need], *parts: str) -> list[Need]:
-    start = _draw(*parts) % len(needs)
-    return [*needs[start:], *needs[:start]]
+def _shuffled(things: Sequence[Any], *parts: str) -> list[Any]:
+    """Return things in an order that follows from the parts."""
+    order = sorted(range(len(things)), key=lambda i: _draw(*parts, str(i)))
+    return [things[i] for i in order]
 
 
 def _draw(*parts: str) -> int:
@@ -173,7 +193,7 @@ def load_scenarios(source: str | Path = "train") -> tuple[Scenario, ...]:
     """Return the scenarios of a split, of a file or of a folder, ordered by id.
 
     Args:
-        source: ``"train"``, ``"validation"`` or ``"test"``; or the path of a YAML situation file, of a JSON Lines
+        source: One of `SPLITS`, ``"train"`` say; or the path of a YAML situation file, of a JSON Lines
             file with one scenario a line, or of a folder of YAML situation files.
 
     Raises:
@@ -201,9 +221,20 @@ def load_scenarios(source: str | Path = "train") -> tuple[Scenario, ...]:
 
 @functools.cache
 def _load_split(split: str) -> tuple[Scenario, ...]:
-    sources = [s for s in bundled_situations() if s.split == split]
-    temperaments, names = load_temperaments(), load_names()
-    return _ordered((s, split) for source in sources for s in compile_situation(source, temperaments, names))
+    if split == "train-without-needs":
+        return tuple(s for s in _load_split("train") if s.need not in HELD_OUT_NEEDS)
+    if split == "heldout-need":
+        return tuple(s for s in _load_split("test") if s.need in HELD_OUT_NEEDS)
+    of_split = "test" if split == "heldout-temperament" else split
+    held_out = split == "heldout-temperament"
+    temperaments = [t for t in load_temperaments() if (t.id in HELD_OUT_TEMPERAMENTS) == held_out]
+    each, names = TEMPERAMENTS_A_NEED.get(split, 2), load_names()
+    return _ordered(
+        (scenario, split)
+        for source in bundled_situations()
+        if source.split == of_split
+        for scenario in compile_situation(source, temperaments, names, each)
+    )
 
 
 @functools.lru_cache(maxsize=16)
@@ -264,7 +295,7 @@ def find_scenario(id_: str, extra: Sequence[Scenario] = ()) -> Scenario:
     Raises:
         ScenarioError: If there is none.
     """
-    for scenarios in (extra, *(map(load_scenarios, SPLITS))):
+    for scenarios in (extra, *(map(load_scenarios, PARTS))):
         for scenario in scenarios:
             if scenario.id == id_:
                 return scenario
@@ -275,5 +306,5 @@ def find_scenario(id_: str, extra: Sequence[Scenario] = ()) -> Scenario:
 
 def library_hash() -> str:
     """Return the content hash of the bundled users: every scenario id of every split, in order."""
-    ids = [scenario.id for split in SPLITS for scenario in load_scenarios(split)]
+    ids = [scenario.id for split in PARTS for scenario in load_scenarios(split)]
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()

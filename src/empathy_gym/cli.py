@@ -195,12 +195,12 @@ def scenarios_list(
 ) -> None:
     """List scenarios. It names needs: for people, not for policies."""
     from empathy_gym.benchmarks.tables import scenario_table
-    from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
+    from empathy_gym.simulators.library.compiler import PARTS, load_scenarios
     from empathy_gym.simulators.scenario import NEEDS
 
     if need is not None and need not in NEEDS:
         raise unknown_name("need", need, NEEDS)
-    found = [s for name in ([split] if split else SPLITS) for s in load_scenarios(name)]
+    found = [s for name in ([split] if split else PARTS) for s in load_scenarios(name)]
     found = [s for s in found if need in (None, s.need)]
     if as_json:
         print_json([{"id": s.id, "split": s.split, "topic": s.topic, "need": s.need} for s in found])
