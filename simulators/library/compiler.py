@@ -225,16 +225,16 @@ def _load_split(split: str) -> tuple[Scenario, ...]:
         return tuple(s for s in _load_split("train") if s.need not in HELD_OUT_NEEDS)
     if split == "heldout-need":
         return tuple(s for s in _load_split("test") if s.need in HELD_OUT_NEEDS)
-    of_split = "test" if split == "heldout-temperament" else split
     held_out = split == "heldout-temperament"
+    of_split = "test" if held_out else split
+    sources = [source for source in bundled_situations() if source.split == of_split]
+    return _ordered((scenario, split) for source in sources for scenario in _users_of(source, held_out))
+
+
+def _users_of(source: SituationFile, held_out: bool = False) -> Iterator[Scenario]:
+    """Yield the scenarios of a situation as the library deals them."""
     temperaments = [t for t in load_temperaments() if (t.id in HELD_OUT_TEMPERAMENTS) == held_out]
-    each, names = TEMPERAMENTS_A_NEED.get(split, 2), load_names()
-    return _ordered(
-        (scenario, split)
-        for source in bundled_situations()
-        if source.split == of_split
-        for scenario in compile_situation(source, temperaments, names, each)
-    )
+    return compile_situation(source, temperaments, load_names(), TEMPERAMENTS_A_NEED.get(source.split, 2))
 
 
 @functools.lru_cache(maxsize=16)
@@ -258,7 +258,7 @@ def _load_file(path: Path) -> list[tuple[Scenario, str]]:
         return _load_lines(path)
     if path.suffix in (".yaml", ".yml"):
         source = load_situation(path)
-        return [(s, str(path)) for s in compile_situation(source, load_temperaments(), load_names())]
+        return [(s, str(path)) for s in _users_of(source)]
     raise ScenarioError(f"{path}: unknown kind of file {path.suffix!r}; valid: .yaml, .yml, .jsonl, .ndjson.")
 
 

@@ -17,7 +17,7 @@ import pytest
 from empathy_gym.benchmarks.rule_analysis import abstract_scenario
 from empathy_gym.simulators.appraisal import INSIGHT_KINDS, LEVELS, Appraisal
 from empathy_gym.simulators.dialogue import UserState, live_claims
-from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
+from empathy_gym.simulators.library.compiler import PARTS, load_scenarios
 from empathy_gym.simulators.rule import TableRule, initial_state
 from empathy_gym.simulators.scenario import DIFFICULTIES, NEED_CLAIMS, Claim, Scenario
 from empathy_gym.simulators.user import ending
@@ -59,7 +59,7 @@ BLUNT = stance(2, feeling=0, warmth=0, invalidation=1)
 @functools.cache
 def disputed() -> tuple[Scenario, ...]:
     """Every user with a claim that is not so."""
-    bundled = [s for split in SPLITS for s in load_scenarios(split) if wrong_claims(s)]
+    bundled = [s for split in PARTS for s in load_scenarios(split) if wrong_claims(s)]
     return (*bundled, *(abstract_scenario(need, "normal") for need in NEED_CLAIMS for _ in range(10)))
 
 

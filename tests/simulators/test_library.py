@@ -13,7 +13,7 @@ import pytest
 
 from empathy_gym.simulators.dialogue import live_claims
 from empathy_gym.simulators.library.compiler import (
-    SPLITS,
+    PARTS,
     apply_twin,
     bundled_situations,
     load_names,
@@ -23,7 +23,7 @@ from empathy_gym.simulators.library.compiler import (
 from empathy_gym.simulators.rule import initial_state
 from empathy_gym.simulators.scenario import NEEDS, TRUTHS, Scenario
 
-EVERY = [scenario for split in SPLITS for scenario in load_scenarios(split)]
+EVERY = [scenario for split in PARTS for scenario in load_scenarios(split)]
 NAMES = {entry["name"]: entry for entry in load_names()}
 LIMIT = 0.15
 
@@ -139,7 +139,7 @@ def test_the_shares_of_fault_are_near_the_published_ones() -> None:
 
 
 def test_every_split_has_every_need_and_every_temperament() -> None:
-    for split in SPLITS:
+    for split in PARTS:
         scenarios = load_scenarios(split)
         assert {s.need for s in scenarios} == set(NEEDS)
         assert {s.persona.temperament for s in scenarios} == {t.id for t in load_temperaments()}
@@ -171,7 +171,7 @@ def test_a_need_that_turns_on_a_claim_finds_one() -> None:
 # -- kept apart ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(SPLITS, 2)))
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(PARTS, 2)))
 def test_splits_share_no_situation_and_no_line(one: str, other: str) -> None:
     def lines(split: str) -> set[str]:
         situations = [s.situation for s in load_scenarios(split)]

@@ -24,12 +24,12 @@ from empathy_gym.simulators.dialogue import (
 from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
 from empathy_gym.simulators.embedded.speaker import AuthoredSpeaker
 from empathy_gym.simulators.errors import ConfigError, EngineError, TapeMiss
-from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
+from empathy_gym.simulators.library.compiler import PARTS, load_scenarios
 from empathy_gym.simulators.rule import TableRule
 from empathy_gym.simulators.scenario import Scenario
 from empathy_gym.simulators.user import User, ending, with_format_failure
 
-EVERY = [scenario for split in SPLITS for scenario in load_scenarios(split)]
+EVERY = [scenario for split in PARTS for scenario in load_scenarios(split)]
 PLAIN, HOOK = "", "control=3"
 GOOD = "feeling=2 grounding=2 warmth=1 touched=f1"
 FAULTS = ("simulator", "policy")
