@@ -74,7 +74,9 @@ def compile_situation(
     seats = len(source.needs) * each
     pool = _dealt_names(source, names)
     speakers = _shuffled(temperaments, source.slug, "temperament")
-    for seat, turn in enumerate(_shuffled(range(seats), source.slug, "seat")):
+    # Other temperaments, other names: or the users of `test` and of its held-out temperaments had the same, twin by twin.
+    turns = _shuffled(range(seats), source.slug, "seat", *(temperament.id for temperament in temperaments))
+    for seat, turn in enumerate(turns):
         need = source.needs[seat // each]
         temperament = speakers[seat % len(speakers)]
         situation = _twin_of(variants, source, seat)

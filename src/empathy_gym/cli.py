@@ -248,6 +248,20 @@ def scenarios_validate(
         raise typer.Exit(FAILURE)
 
 
+@scenarios_app.command("stats")
+@reporting
+def scenarios_stats(as_json: AsJson = False) -> None:
+    """Count the bundled users: situations, splits, needs, temperaments, lines; and what goes with what."""
+    from empathy_gym.benchmarks.library_stats import library_stats, stats_tables
+
+    stats = library_stats()
+    if as_json:
+        print_json(stats)
+        return
+    for table in stats_tables(stats):
+        out().print(table)
+
+
 # -- rule ------------------------------------------------------------------------------------------------
 
 

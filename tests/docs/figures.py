@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from empathy_gym.benchmarks.library_stats import library_stats
 from empathy_gym.benchmarks.run import run_bench
 from empathy_gym.benchmarks.suites import DEMO
 from empathy_gym.benchmarks.transcript import transcript
@@ -16,6 +17,8 @@ from empathy_gym.simulators.records import EpisodeRecord, read_records
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 TRANSCRIPTS = ROOT / "docs" / "transcripts.md"
+LIBRARY = ROOT / "docs" / "library.md"
+COUNTS = re.compile(r"(?<=<!-- counts -->\n).*?(?=<!-- end of counts -->)", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- demo table -->\n).*?(?=<!-- end of demo table -->)", re.DOTALL)
 SHOWN = (("venting", "open"), ("others_motives", "blunt"), ("fair_fault", "self_doubting"))
 """Needs and temperaments of the transcripts; of each, the conversation that went best."""
@@ -72,8 +75,46 @@ def conversations(folder: Path) -> str:
     return "\n".join(parts)
 
 
+def library_counts() -> str:
+    """Return the counts of the bundled users as Markdown."""
+    stats = library_stats()
+
+    def listed(name: str) -> str:
+        return ", ".join(f"{key.replace('_', ' ')} {count:,}" for key, count in stats[name].items())
+
+    pair, most = max(stats["cramers_v"].items(), key=lambda item: item[1]["corrected"])
+    rows = [
+        ("situations", f"{stats['situations']} on {len(stats['topics'])} topics: {listed('topics')}"),
+        (
+            "scenarios",
+            f"{stats['scenarios']:,}, of {len(stats['needs'])} needs and {len(stats['temperaments'])} temperaments",
+        ),
+        ("needs", listed("needs")),
+        ("temperaments", listed("temperaments")),
+        ("claims of situations", listed("claims")),
+        ("claims of scenarios", listed("truths")),
+        ("twins", f"{stats['twins']}, of {stats['situations_with_twins']} situations"),
+        ("boundaries", listed("boundaries")),
+        ("lines", f"{listed('lines')} (each counted once)"),
+        ("words", listed("words")),
+        ("scenarios with a claim voiced early", f"{stats['share_with_live_claims']:.0%}"),
+        ("Cramer's V, corrected, at most", f"{most['corrected']:.3f} ({pair})"),
+    ]
+    splits = [
+        f"| `{split}` | {row['situations']} | {row['scenarios']} |" for split, row in stats["splits"].items()
+    ]
+    lines = ["| what | how many |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
+    return "\n".join([*lines, "", "| split | situations | scenarios |", "|---|---|---|", *splits, ""])
+
+
+def write_library_counts() -> None:
+    """Write the counts into docs/library.md."""
+    LIBRARY.write_text(COUNTS.sub(lambda _: library_counts(), LIBRARY.read_text("utf-8")), "utf-8")
+
+
 def main() -> None:
     """Write the figures into README and docs."""
+    write_library_counts()
     folder = run_demo(Path(sys.argv[1]))
     README.write_text(TABLE.sub(lambda _: demo_table(folder), README.read_text("utf-8")), "utf-8")
     TRANSCRIPTS.write_text(conversations(folder), "utf-8")

@@ -6,7 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-from figures import README, TABLE, TRANSCRIPTS, conversations, demo_table, run_demo
+from figures import (
+    COUNTS,
+    LIBRARY,
+    README,
+    TABLE,
+    TRANSCRIPTS,
+    conversations,
+    demo_table,
+    library_counts,
+    run_demo,
+)
 
 from empathy_gym.benchmarks.suites import BLIND
 from empathy_gym.benchmarks.verify import verify
@@ -20,6 +30,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_table_in_the_readme_is_what_the_demo_prints(demo: Path) -> None:
     (table,) = TABLE.findall(README.read_text("utf-8"))
     assert table == demo_table(demo)
+
+
+def test_the_counts_of_the_library_are_those_in_its_guide() -> None:
+    assert COUNTS.findall(LIBRARY.read_text("utf-8")) == [library_counts()]
 
 
 def test_the_transcripts_are_what_the_oracle_says(demo: Path) -> None:

@@ -33,7 +33,7 @@ from empathy_gym.simulators.situation import Inconsistent
 WITH_TWINS = [source for source in bundled_situations() if source.twins]
 MAY_DIFFER = {
     "facts": {"text", "cues", "say", "topics"},
-    "claims": {"truth", "evidence", "fair_readings", "repair", "pushbacks", "beats"},
+    "claims": {"truth", "evidence", "fair_readings", "repair", "asks", "pushbacks", "beats"},
     "perspectives": {"text", "cues", "say", "because"},
     "strengths": {"text", "cues", "say", "evidence"},
     "attempts": {"text", "cues", "say"},
