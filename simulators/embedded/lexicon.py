@@ -22,6 +22,14 @@ def goodbyes() -> Phrases:
     return Phrases(({"classes": acts["classes"], "goodbye": acts["goodbye"]},), _words)
 
 
+@functools.cache
+def dangers() -> Phrases:
+    """Return the phrases by which a reply does harm or asks about a crisis, and no others."""
+    judgements = load("judgements.yaml")
+    names = ("classes", "harm", "harm_not", "crisis", "crisis_not")
+    return Phrases(({name: judgements[name] for name in names},), _words)
+
+
 def _words(piece: str) -> list[str]:
     return tokenise(normalise(piece))[0]
 

@@ -17,7 +17,7 @@ from typing import Final
 import yaml
 
 from empathy_gym.simulators.dialogue import SpeakRequest
-from empathy_gym.simulators.scenario import Fact, Item
+from empathy_gym.simulators.scenario import Claim, Fact, Item
 
 MAX_CHARACTERS: Final = {"en": 480, "zh": 200}
 """Characters of a spoken turn; facts to be told now come on top."""
@@ -179,13 +179,15 @@ def _says(pattern: re.Pattern[str], text: str, own: str) -> bool:
 
 def echoes(text: str, request: SpeakRequest) -> bool:
     """Whether a line mostly copies what the listener has just said: six words in ten, in runs of three."""
-    reply = next((m["content"] for m in reversed(request.messages) if m["role"] == "assistant"), "")
     words = _WORD.findall(text.lower())
     if len(words) < 8:
         return False
-    theirs = _runs(folded(reply))
+    reply = folded(next((m["content"] for m in reversed(request.messages) if m["role"] == "assistant"), ""))
     runs = list(zip(words, words[1:], words[2:], strict=False))
-    return 10 * sum(run in theirs for run in runs) >= 6 * len(runs)
+    # Most lines have not even words enough in common with it.
+    if 10 * sum(map(reply.__contains__, words[2:])) < 6 * len(runs):
+        return False
+    return 10 * sum(map(_runs(reply).__contains__, runs)) >= 6 * len(runs)
 
 
 def in_language(text: str, language: str) -> bool:
@@ -296,13 +298,12 @@ def beat_lines(request: SpeakRequest) -> list[tuple[str, str]]:
     if not (request.state.beats or request.disclose):
         return []
     situation = request.scenario.situation
-    said = "\n".join(m["content"] for m in request.messages if m["role"] == "user")
-    claims = {claim.id: claim for claim in situation.claims}
     lines: list[tuple[str, str]] = []
     for beat in request.state.beats:
         kind, _, what = beat.partition(":")
-        if kind in ("debt", "ask", "push") and what in claims:
-            claim = claims[what]
+        claim = situation.by_id.get(what) if kind in ("debt", "ask", "push") else None
+        if isinstance(claim, Claim):
+            said = "\n".join([m["content"] for m in request.messages if m["role"] == "user"])
             options = {"debt": claim.beats, "ask": claim.asks, "push": claim.pushbacks}[kind]
             lines += [(kind, line) for line in options if line not in said][:1]
     told = {fact.id for fact in request.disclose}
