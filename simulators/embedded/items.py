@@ -291,7 +291,7 @@ class View:
     def __contains__(self, one: object) -> bool:
         """Whether a stem is a cue of an item that may be known; the index may hold more than that."""
         known = self.index.postings
-        return one in known and known[one][0] & self.mask != 0  # type: ignore[index]
+        return one in known and known[one][0] & self.mask != 0
 
 
 Key = tuple[tuple[int, ...], ...]

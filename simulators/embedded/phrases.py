@@ -252,9 +252,8 @@ class Phrases:
                     _follow(begun, read, at, at + 1, hits)
         return {category: tuple(spans) for category, spans in hits.items()}
 
-def _follow(
-    state: _State, words: Sequence[str], start: int, at: int, hits: dict[str, list[Span]]
-) -> None:
+
+def _follow(state: _State, words: Sequence[str], start: int, at: int, hits: dict[str, list[Span]]) -> None:
     """Add what ends on the way from the first words of a phrase, already read, as far as it leads."""
     while True:
         for category in state.ends:

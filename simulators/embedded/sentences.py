@@ -148,13 +148,13 @@ class Sentence:
     def folded(self) -> tuple[str, ...]:
         """Words with the pronouns of both sides made one, so that a swapped copy is a copy."""
         fold = words_data().fold
-        return tuple(map(fold.get, self.words, self.words))  # type: ignore[arg-type]
+        return tuple(map(fold.get, self.words, self.words))
 
     @lazy
     def skeleton(self) -> str:
         """Function words and the mark at the end, one character each; content is one asterisk a run."""
         code = skeleton_codes()
-        masked = "".join(map(code.get, self.words, repeat("*")))  # type: ignore[arg-type]
+        masked = "".join(map(code.get, self.words, repeat("*")))
         while "**" in masked:
             masked = masked.replace("**", "*")
         return masked + ("?" if self.question else ".")

@@ -26,14 +26,29 @@ _NUMBER: Final = re.compile(r"^\((\d+)\) ", re.MULTILINE)
 _SIGNS: Final = tuple(
     (field, level, marks.split(), re.compile(pattern), re.compile(pattern, re.IGNORECASE))
     for field, level, marks, pattern in (
-        ("grounding", 2, "so when after then", r"\b(so|when|after|then) (you|he|she|they|it)\b|你.{0,4}(说|讲)"),
-        ("feeling", 1, "hard tough understand hurt sad angry let", r"\b(hard|tough|understand|hurt|sad|angry|let down)\b|难受|难过|理解"),
+        (
+            "grounding",
+            2,
+            "so when after then",
+            r"\b(so|when|after|then) (you|he|she|they|it)\b|你.{0,4}(说|讲)",
+        ),
+        (
+            "feeling",
+            1,
+            "hard tough understand hurt sad angry let",
+            r"\b(hard|tough|understand|hurt|sad|angry|let down)\b|难受|难过|理解",
+        ),
         ("warmth", 1, "glad sorry deserve wonder", r"\b(glad|sorry|deserved?|no wonder)\b|难怪|谢谢"),
         ("exploration", 2, "?", r"\b(what|how|when|where|which)\b[^?]*\?|什么|怎么"),
         ("advice", 1, "could maybe why", r"\b(could|maybe try|why don't you)\b|可以试"),
         ("control", 1, "you", r"\byou (should|must|have to)\b|你应该"),
         ("control", 3, "only don't", r"\bonly i\b|\bdon't (go|leave|tell)\b|只有我"),
-        ("invalidation", 2, "overreact ridiculous fault", r"\b(overreact\w*|ridiculous|your own fault)\b|反应过度|自找"),
+        (
+            "invalidation",
+            2,
+            "overreact ridiculous fault",
+            r"\b(overreact\w*|ridiculous|your own fault)\b|反应过度|自找",
+        ),
         ("affirmation", -1, "amazing perfect incredible", r"\b(most amazing|perfect|incredible)\b|最了不起"),
     )
 )
