@@ -285,7 +285,7 @@ def undisclosed(text: str, request: SpeakRequest) -> tuple[str, ...]:
     said = " ".join(
         (*(m["content"] for m in request.messages), *required(request), request.scenario.situation.summary)
     )
-    used = cues.hits(plain(said))
+    used = cues.hits(plain(said), but=cues.sizes.keys() - suspects.keys())
     return tuple(sorted(i for i, hit in suspects.items() if len(hit - used.get(i, set())) >= 2))
 
 
