@@ -12,10 +12,13 @@ from empathy_gym.simulators.dialogue import Message
 from empathy_gym.simulators.embedded.features import MAX_CHARACTERS
 from empathy_gym.simulators.embedded.sentences import Sentence, sentences_of
 
+_SHAPES: Final = 65536
+"""Shapes that lines share."""
 COPIED_RUN: Final = 9
 """Words in a row that are a copy; quoting up to eight is not."""
 _GRAM: Final = 8
 """Bytes of four characters."""
+NOTHING: Final = frozenset[str]()
 GOODBYE: Final = 60
 """Words at the end of a line among which a goodbye is looked for."""
 
@@ -43,12 +46,12 @@ class Line:
     Attributes:
         text: Its words, joined.
         folded: As in `Said`.
-        shapes: Distinct four-grams of function words and punctuation, content masked, packed.
+        shapes: Distinct four-grams of function words and punctuation, content masked.
     """
 
     text: str
     folded: tuple[str, ...]
-    shapes: bytes
+    shapes: tuple[int, ...]
 
 
 # Lines take little memory, and most of a dialogue's are met again with every reply: that is why so many are kept.
@@ -70,7 +73,17 @@ def line_of(sentences: Sequence[Sentence]) -> Line:
     """Return the reduced form of a line of the policy."""
     skeleton = "".join([sentence.skeleton for sentence in sentences])
     text = " ".join([word for sentence in sentences for word in sentence.words])
-    return Line(text, _trigrams(sentences), array("Q", shapes(skeleton)).tobytes())
+    return Line(text, _trigrams(sentences), _shared(shapes(skeleton)))
+
+
+_shapes: Final[dict[int, int]] = {}
+
+
+def _shared(found: set[int]) -> tuple[int, ...]:
+    """Return shapes as numbers that all lines share: there are many lines, and few shapes."""
+    if len(_shapes) > _SHAPES:
+        _shapes.clear()
+    return tuple(map(_shapes.setdefault, found, found))
 
 
 def shapes(skeleton: str) -> set[int]:
@@ -101,7 +114,7 @@ def own_lines(messages: Sequence[Message]) -> list[Line]:
 def copied(reply: Line, lines: Sequence[Said]) -> list[Set[str]]:
     """Return the trigrams that a reply has in common with each line of the user."""
     mine = frozenset(reply.folded)
-    return [mine.intersection(one.folded) for one in lines]
+    return [NOTHING if mine.isdisjoint(one.folded) else mine.intersection(one.folded) for one in lines]
 
 
 def copied_positions(sentences: Sequence[Sentence], shared: Sequence[Set[str]]) -> frozenset[int]:
@@ -135,17 +148,16 @@ def repetition(reply: Line, earlier: Sequence[Line]) -> int:
     if not earlier:
         return 0
     level = 0
-    folded, own_shapes = frozenset(reply.folded), frozenset(array("Q", reply.shapes))
+    folded, own_shapes = frozenset(reply.folded), frozenset(reply.shapes)
     for one in earlier:
         if reply.text and reply.text == one.text:
             return 2
         smaller = min(len(folded), len(one.folded))
         if smaller >= 4:
             level = max(level, _share(len(folded.intersection(one.folded)), smaller, 60, 35))
-        theirs = array("Q", one.shapes)
-        smaller = min(len(own_shapes), len(theirs))
+        smaller = min(len(own_shapes), len(one.shapes))
         if smaller >= 8:
-            level = max(level, _share(len(own_shapes.intersection(theirs)), smaller, 75, 55))
+            level = max(level, _share(len(own_shapes.intersection(one.shapes)), smaller, 75, 55))
     return level
 
 
