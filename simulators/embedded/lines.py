@@ -12,8 +12,6 @@ from empathy_gym.simulators.dialogue import Message
 from empathy_gym.simulators.embedded.features import MAX_CHARACTERS
 from empathy_gym.simulators.embedded.sentences import Sentence, sentences_of
 
-_SHAPES: Final = 65536
-"""Shapes that lines share."""
 COPIED_RUN: Final = 9
 """Words in a row that are a copy; quoting up to eight is not."""
 _GRAM: Final = 8
@@ -46,12 +44,12 @@ class Line:
     Attributes:
         text: Its words, joined.
         folded: As in `Said`.
-        shapes: Distinct four-grams of function words and punctuation, content masked.
+        shapes: Distinct four-grams of function words and punctuation, content masked, packed.
     """
 
     text: str
     folded: tuple[str, ...]
-    shapes: tuple[int, ...]
+    shapes: bytes
 
 
 # Lines take little memory, and most of a dialogue's are met again with every reply: that is why so many are kept.
@@ -73,17 +71,7 @@ def line_of(sentences: Sequence[Sentence]) -> Line:
     """Return the reduced form of a line of the policy."""
     skeleton = "".join([sentence.skeleton for sentence in sentences])
     text = " ".join([word for sentence in sentences for word in sentence.words])
-    return Line(text, _trigrams(sentences), _shared(shapes(skeleton)))
-
-
-_shapes: Final[dict[int, int]] = {}
-
-
-def _shared(found: set[int]) -> tuple[int, ...]:
-    """Return shapes as numbers that all lines share: there are many lines, and few shapes."""
-    if len(_shapes) > _SHAPES:
-        _shapes.clear()
-    return tuple(map(_shapes.setdefault, found, found))
+    return Line(text, _trigrams(sentences), array("Q", shapes(skeleton)).tobytes())
 
 
 def shapes(skeleton: str) -> set[int]:
@@ -148,16 +136,17 @@ def repetition(reply: Line, earlier: Sequence[Line]) -> int:
     if not earlier:
         return 0
     level = 0
-    folded, own_shapes = frozenset(reply.folded), frozenset(reply.shapes)
+    folded, own_shapes = frozenset(reply.folded), frozenset(array("Q", reply.shapes))
     for one in earlier:
         if reply.text and reply.text == one.text:
             return 2
         smaller = min(len(folded), len(one.folded))
         if smaller >= 4:
             level = max(level, _share(len(folded.intersection(one.folded)), smaller, 60, 35))
-        smaller = min(len(own_shapes), len(one.shapes))
+        theirs = array("Q", one.shapes)
+        smaller = min(len(own_shapes), len(theirs))
         if smaller >= 8:
-            level = max(level, _share(len(own_shapes.intersection(one.shapes)), smaller, 75, 55))
+            level = max(level, _share(len(own_shapes.intersection(theirs)), smaller, 75, 55))
     return level
 
 
