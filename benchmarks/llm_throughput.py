@@ -9,7 +9,6 @@ RLVER's environment asks (arXiv 2507.03112).
 from __future__ import annotations
 
 import contextlib
-import itertools
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from typing import Any, Final
 import gymnasium as gym
 
 import empathy_gym  # noqa: F401  (registers the environments)
-from empathy_gym.benchmarks.throughput import rates, varied_replies
+from empathy_gym.benchmarks.throughput import rates, varied_replies, vector_rates
 from empathy_gym.simulators.config import SimulatorConfig
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, derive_seed
 from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest
@@ -39,7 +38,8 @@ TAPED_USERS: Final = 64
 def measure_script(config: SimulatorConfig, users: int, seconds: float) -> dict[str, Any]:
     """Return turns per second of the vector environment, and of a replay from a tape.
 
-    Rates are of this process's processor time, those by the clock beside them; autoreset is included.
+    Rates are of this process's processor time, those by the clock beside them; autoreset is included. Those of the
+    vector environment are taken once every user has finished a conversation, as for the embedded user.
 
     Args:
         config: The user, on an engine that takes no time.
@@ -50,7 +50,8 @@ def measure_script(config: SimulatorConfig, users: int, seconds: float) -> dict[
         ConfigError: If the configuration is not valid.
     """
     check(config)
-    cpu, wall = _vector_rates(config.model_dump(mode="json"), users, seconds)
+    plain = config.model_dump(mode="json")
+    cpu, wall = vector_rates(seconds, users, simulator="llm", simulator_config=plain)
     replay, replay_wall = _replay_rates(config, seconds)
     return {
         "engine": config.engine,
@@ -62,21 +63,6 @@ def measure_script(config: SimulatorConfig, users: int, seconds: float) -> dict[
         "tape_replay_turns_per_second": replay,
         "tape_replay_turns_per_second_wall": replay_wall,
     }
-
-
-def _vector_rates(config: dict[str, Any], users: int, seconds: float) -> tuple[float, float]:
-    replies = itertools.cycle(varied_replies())
-    envs = gym.make_vec("EmpathyChat-v0", num_envs=users, simulator="llm", simulator_config=config)
-    envs.reset(seed=0)
-
-    def step() -> int:
-        envs.step(tuple(itertools.islice(replies, users)))
-        return users
-
-    try:
-        return rates(step, seconds)
-    finally:
-        envs.close()
 
 
 def _replay_rates(config: SimulatorConfig, seconds: float) -> tuple[float, float]:

@@ -26,9 +26,10 @@ from empathy_gym.envs.setting import ChatKwargs, ChatSetting, integer
 from empathy_gym.simulators.config import SimulatorConfig
 from empathy_gym.simulators.engines.ledger import usage_since, usage_sum
 from empathy_gym.simulators.errors import ConfigError, unknown_name
+from empathy_gym.simulators.hashing import plain
 from empathy_gym.simulators.library.compiler import library_hash
 from empathy_gym.simulators.llm.compose import LEDGER
-from empathy_gym.simulators.records import EpisodeRecord, package_version, plain
+from empathy_gym.simulators.records import EpisodeRecord, package_version
 from empathy_gym.simulators.scenario import content_hash
 
 

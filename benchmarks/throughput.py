@@ -65,10 +65,16 @@ def rates(step: Callable[[], int], seconds: float) -> tuple[float, float]:
     return turns / (time.process_time() - cpu), turns / (time.perf_counter() - wall)
 
 
-def vector_rates(seconds: float, num_envs: int = NUM_ENVS) -> tuple[float, float]:
-    """Return the rates of the vector environment once every user has finished a conversation, autoreset included."""
+def vector_rates(seconds: float, num_envs: int = NUM_ENVS, **kwargs: Any) -> tuple[float, float]:
+    """Return the rates of the vector environment once every user has finished a conversation, autoreset included.
+
+    Args:
+        seconds: How long they are measured.
+        num_envs: Users at a time.
+        **kwargs: Arguments of the environment.
+    """
     replies: Iterator[str] = itertools.cycle(varied_replies())
-    envs = gym.make_vec("EmpathyChat-v0", num_envs=num_envs)
+    envs = gym.make_vec("EmpathyChat-v0", num_envs=num_envs, **kwargs)
     envs.reset(seed=0)
     finished = np.zeros(num_envs, dtype=np.bool_)
 

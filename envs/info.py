@@ -84,6 +84,8 @@ def _batched(infos: Sequence[Mapping[str, Any]], mask: NDArray[np.bool_]) -> dic
 
 def _column(values: Sequence[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
     kind = type(values[0])
+    if len(values) == len(mask):
+        return np.fromiter(values, dtype=kind if kind in _NUMBERS else object, count=len(values))
     if kind in _NUMBERS:
         numbers = np.zeros(len(mask), dtype=kind)
         numbers[mask] = values

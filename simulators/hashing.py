@@ -1,10 +1,27 @@
-"""Content hashes: what a value is, in one text and one number, on every machine alike."""
+"""Content hashes: what a value is, in plain values, in one text and one number, on every machine alike."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Mapping
 from typing import Any
+
+from pydantic import BaseModel
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: mappings, sequences, models and paths included."""
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump(mode="python"))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def canonical_json(value: Any) -> str:

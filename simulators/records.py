@@ -20,6 +20,7 @@ from empathy_gym.simulators.appraisal import LEVELS, Appraisal
 from empathy_gym.simulators.config import recorded_kwargs
 from empathy_gym.simulators.dialogue import Determinism, Dialogue, Outcome, ScoredBy
 from empathy_gym.simulators.errors import RecordError
+from empathy_gym.simulators.hashing import plain
 
 SCHEMA_VERSION: Final = 1
 MAX_ACTION: Final = 1_048_576
@@ -257,8 +258,7 @@ class EpisodeRecorder:
         Raises:
             RecordError: If no episode was begun.
         """
-        dialogue = self._dialogue
-        if dialogue is None:
+        if (dialogue := self._dialogue) is None:
             raise RecordError("There is no episode to record; call begin() first.")
         turns = tuple(_turn(dialogue, i, step) for i, step in enumerate(self._steps))
         return EpisodeRecord(
@@ -301,19 +301,6 @@ def _turn(dialogue: Dialogue, i: int, step: Mapping[str, Any]) -> TurnRecord:
         reward_terms=step.get("reward_terms", {}),
         faults=faults,
     )
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: mappings, sequences, models and paths included."""
-    if isinstance(value, BaseModel):
-        return plain(value.model_dump(mode="python"))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 class RecordWriter:

@@ -234,14 +234,22 @@ def with_format_failure(dialogue: Dialogue) -> Dialogue:
 
 def _said(before: Dialogue, heard: SpeakRequest, line: str) -> Dialogue:
     """Return the dialogue after a reply that was heard and the user's line."""
-    return dataclasses.replace(
-        before,
+    # As `dataclasses.replace` does, in a third of the time.
+    return Dialogue(
+        scenario=before.scenario,
+        seed=before.seed,
+        difficulty=before.difficulty,
+        max_turns=before.max_turns,
         messages=(*heard.messages, {"role": "user", "content": line}),
         states=(*before.states, heard.state),
+        source=before.source,
         appraisals=(*before.appraisals, heard.appraisal),
         terms=(*before.terms, heard.change.terms),
+        faults=before.faults,
         outcome=heard.outcome,
         safety="policy_harm" if heard.appraisal.guard == "policy_harm" else before.safety,
+        scored_by=before.scored_by,
+        determinism=before.determinism,
     )
 
 

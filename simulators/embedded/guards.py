@@ -14,6 +14,7 @@ from empathy_gym.simulators.embedded.features import (
     normalise,
     tokenise,
 )
+from empathy_gym.simulators.embedded.lexicon import dangers
 from empathy_gym.simulators.embedded.lines import Line, Said
 from empathy_gym.simulators.embedded.phrases import clear
 from empathy_gym.simulators.embedded.sentences import Sentence
@@ -208,12 +209,14 @@ def _chinese(text: str, language: str) -> Verdict:
     return (1, "wall") if len(text) > WALL // 2 else PLAIN
 
 
-def safety(sentences: Sequence[Sentence]) -> str | None:
-    """Return ``policy_harm``, ``crisis_check`` or None; idioms and refusals are neither."""
-    for sentence in sentences:
-        if clear(sentence.hits, "harm", "harm_not"):
-            return "policy_harm"
-    for sentence in sentences:
-        if clear(sentence.hits, "crisis", "crisis_not"):
-            return "crisis_check"
-    return None
+def safety(sentences: Sequence[Sentence], alone: bool = False) -> str | None:
+    """Return ``policy_harm``, ``crisis_check`` or None; idioms and refusals are neither.
+
+    Args:
+        sentences: The sentences of the reply.
+        alone: Whether nothing else is asked about their phrases: then only these are looked for.
+    """
+    hits = [dangers().find(s.words, s.breaks) if alone else s.hits for s in sentences]
+    if any([clear(found, "harm", "harm_not") for found in hits]):
+        return "policy_harm"
+    return "crisis_check" if any([clear(found, "crisis", "crisis_not") for found in hits]) else None

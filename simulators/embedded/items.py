@@ -108,27 +108,13 @@ class Token(NamedTuple):
     family: int
 
 
-@dataclass(slots=True)
-class Posting:
-    """What the index knows of one stem: masks as in `Token`, the phrases anchored in it, all its cues."""
-
-    rare: int = 0
-    strong: int = 0
-    weak: int = 0
-    family: int = 0
-    phrases: tuple[Phrase, ...] = ()
-    any: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Phrase:
-    """The words around the anchor of a cue of several words, and how telling they are together."""
-
-    next: str
-    before: tuple[str, ...]
-    after: tuple[str, ...]
-    mask: int
-    weight: int
+Phrase = tuple[str, tuple[str, ...], tuple[str, ...], int, int]
+"""The words around the anchor of a cue of several words: the next of them, those before and those after; its mask,
+and how telling they are together."""
+Posting = tuple[int, int, int, int, int, tuple[Phrase, ...]]
+"""What the index knows of one stem: all its cues, masks as in `Token`, the phrases anchored in it. Unlike instances,
+tuples of plain values are nothing for the garbage collector to visit; there are thousands."""
+NO_POSTING: Final[Posting] = (0, 0, 0, 0, 0, ())
 
 
 def variants(word: str) -> tuple[str, ...]:
@@ -158,7 +144,7 @@ class Index:
         mask = (1 << self._bits) - (1 << first)
         if isinstance(item, Feeling):
             for one in family_words(item):
-                self._posting(one, mask).family |= mask
+                self._post(one, mask, family=mask)
         words = frozenset(stem(word) for word in tokenise(normalise(item.text))[0])
         entry = Entry(item, item.id, kind, mask, kind in SINGLE, words)
         self.entries[item.id] = entry
@@ -175,33 +161,35 @@ class Index:
             elif stems:
                 self._add_phrase(stems, bit, kind)
 
-    def _posting(self, one: str, mask: int) -> Posting:
+    def _post(
+        self, one: str, mask: int, rare: int = 0, strong: int = 0, weak: int = 0, family: int = 0,
+        phrases: tuple[Phrase, ...] = (),
+    ) -> None:  # fmt: skip
+        """Add to what is known of a stem."""
         if one not in self.postings:
             for variant in variants(one):
                 # Joined, since most stand alone and there are many of them.
                 self.near[variant] = f"{self.near[variant]} {one}" if variant in self.near else one
-        posting = self.postings.setdefault(one, Posting())
-        posting.any |= mask
-        return posting
+        old = self.postings.get(one, NO_POSTING)
+        masks = (old[0] | mask, old[1] | rare, old[2] | strong, old[3] | weak, old[4] | family)
+        self.postings[one] = (*masks, old[5] + phrases)
 
     def _add_word(self, word: str, bit: int, kind: str) -> None:
         # "Wrong" says little, unless it is what the user claims not to have done.
         faint = function_stems() if kind == "claims" else weak_stems()
         for one in synonyms().get(word, (word,)):
-            posting = self._posting(one, bit)
             if word in faint or one in faint:
-                posting.weak |= bit
+                self._post(one, bit, weak=bit)
             else:
-                posting.strong |= bit
-                posting.rare |= 0 if one in everyday_stems() or one in weak_stems() else bit
+                common = one in everyday_stems() or one in weak_stems()
+                self._post(one, bit, strong=bit, rare=0 if common else bit)
 
     def _add_phrase(self, stems: list[str], bit: int, kind: str) -> None:
         telling = [s for s in stems if s not in weak_stems()]
         anchor = max(range(len(stems)), key=lambda i: (stems[i] in telling, len(stems[i]), -i))
         before, after = tuple(reversed(stems[:anchor])), tuple(stems[anchor + 1 :])
-        posting = self._posting(stems[anchor], bit)
         weight = _weight(stems, kind, bool(telling))
-        posting.phrases += (Phrase((*after, *before)[0], before, after, bit, weight),)
+        self._post(stems[anchor], bit, phrases=(((*after, *before)[0], before, after, bit, weight),))
 
     def tokens(self, sentence: Sentence, offset: int, skip: Set[int], mask: int) -> list[Token]:
         """Return the words of a sentence that hit cues within a mask, but for the positions in `skip`.
@@ -217,23 +205,22 @@ class Index:
         for at, one in enumerate(stems):
             if one not in known:
                 continue
-            posting = known[one]
-            if not posting.any & mask:
+            cues, rare, strong, weak, family, phrases = known[one]
+            if not cues & mask:
                 continue
-            rare, strong, weak = posting.rare, posting.strong, posting.weak
-            for phrase in posting.phrases:
+            for next_, before, after, bit, weight in phrases:
                 # Few phrases have even the next of their words in the sentence.
-                if phrase.next in stems and phrase.mask & mask & ~rare and _stands(phrase, stems, at):
-                    if phrase.weight == 3:
-                        rare |= phrase.mask
-                        strong |= phrase.mask
-                    elif phrase.weight == 2:
-                        strong |= phrase.mask
+                if next_ in stems and bit & mask & ~rare and _stands(before, after, stems, at):
+                    if weight == 3:
+                        rare |= bit
+                        strong |= bit
+                    elif weight == 2:
+                        strong |= bit
                     else:
-                        weak |= phrase.mask
+                        weak |= bit
             strong &= mask
             weak &= mask & ~strong
-            family = posting.family & mask if posting.family else 0
+            family &= mask
             if (strong or weak or family) and offset + at not in skip:
                 found.append(Token(at, rare & mask, strong, weak, family))
         return found
@@ -246,15 +233,15 @@ def _weight(stems: Sequence[str], kind: str, telling: bool) -> int:
     return 2 if len(stems) > 2 or kind == "perspectives" else 1
 
 
-def _stands(phrase: Phrase, stems: Sequence[str], at: int) -> bool:
+def _stands(before: Sequence[str], after: Sequence[str], stems: Sequence[str], at: int) -> bool:
     position = at
-    for word in phrase.after:
+    for word in after:
         near = stems[position + 1 : position + GAP + 2]
         if word not in near:
             return False
         position += near.index(word) + 1
     position = at
-    for word in phrase.before:
+    for word in before:
         near = stems[max(0, position - GAP - 1) : position][::-1]
         if word not in near:
             return False
@@ -303,8 +290,8 @@ class View:
 
     def __contains__(self, one: object) -> bool:
         """Whether a stem is a cue of an item that may be known; the index may hold more than that."""
-        posting = self.index.postings.get(one) if isinstance(one, str) else None
-        return posting is not None and posting.any & self.mask != 0
+        known = self.index.postings
+        return one in known and known[one][0] & self.mask != 0
 
 
 Key = tuple[tuple[int, ...], ...]

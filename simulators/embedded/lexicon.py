@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 from empathy_gym.simulators.embedded.features import load, normalise, read_data, stem, tokenise, words_data
 from empathy_gym.simulators.embedded.phrases import Phrases
@@ -19,6 +20,14 @@ def goodbyes() -> Phrases:
     """Return the phrases by which a user says goodbye, and no others."""
     acts = load("acts.yaml")
     return Phrases(({"classes": acts["classes"], "goodbye": acts["goodbye"]},), _words)
+
+
+@functools.cache
+def dangers() -> Phrases:
+    """Return the phrases by which a reply does harm or asks about a crisis, and no others."""
+    judgements = load("judgements.yaml")
+    names = ("classes", "harm", "harm_not", "crisis", "crisis_not")
+    return Phrases(({name: judgements[name] for name in names},), _words)
 
 
 def _words(piece: str) -> list[str]:
@@ -67,8 +76,25 @@ def transitions() -> frozenset[tuple[str, str]]:
     return frozenset(found)
 
 
+class _After(dict[str, int]):
+    """How odd words are after one of them: 0, 1 or 2, worked out when first met."""
+
+    __slots__ = ("_first", "_order")
+
+    def __init__(self, order: WordOrder, first: str) -> None:
+        self._order, self._first = order, first
+
+    def __missing__(self, after: str) -> int:
+        self[after] = weight = self._order.weight(self._first, after)
+        return weight
+
+
 class WordOrder:
-    """Which function words follow one another: pairs seen in text, and rules between classes of words."""
+    """Which function words follow one another: pairs seen in text, and rules between classes of words.
+
+    Attributes:
+        weights: For each word, ``"^"`` for the beginning and ``"$"`` for the end, how odd another is after it.
+    """
 
     def __init__(self) -> None:
         order = load("words.yaml")["order"]
@@ -76,18 +102,15 @@ class WordOrder:
         self._class = {word: name for name, text in order["classes"].items() for word in text.split()}
         self._never = {(first, after) for first, text in order["never"].items() for after in text.split()}
         self._fine = {(first, after) for first, text in order["fine"].items() for after in text.split()}
-        self.words = frozenset([*words_data().function, *self._class, "$"])
-        self.weights: dict[tuple[str, str], int] = {("^", "$"): 0}
+        words = ("^", "$", *words_data().function, *self._class)
+        self.weights: Mapping[str, Mapping[str, int]] = {word: _After(self, word) for word in words}
 
     def weight(self, first: str, after: str) -> int:
         """Return how odd a pair is: 0, 1 or 2."""
-        known = self.weights.get((first, after))
-        if known is None:
-            classes = self._class.get(first, first), self._class.get(after, after)
-            fine = (first, after) in self._seen or classes in self._fine
-            known = 0 if fine else 2 if classes in self._never else 1
-            self.weights[first, after] = known
-        return known
+        classes = self._class.get(first, first), self._class.get(after, after)
+        if (first, after) in self._seen or classes in self._fine or (first, after) == ("^", "$"):
+            return 0
+        return 2 if classes in self._never else 1
 
 
 @functools.cache

@@ -16,6 +16,7 @@ COPIED_RUN: Final = 9
 """Words in a row that are a copy; quoting up to eight is not."""
 _GRAM: Final = 8
 """Bytes of four characters."""
+NOTHING: Final = frozenset[str]()
 GOODBYE: Final = 60
 """Words at the end of a line among which a goodbye is looked for."""
 
@@ -101,7 +102,7 @@ def own_lines(messages: Sequence[Message]) -> list[Line]:
 def copied(reply: Line, lines: Sequence[Said]) -> list[Set[str]]:
     """Return the trigrams that a reply has in common with each line of the user."""
     mine = frozenset(reply.folded)
-    return [mine.intersection(one.folded) for one in lines]
+    return [NOTHING if mine.isdisjoint(one.folded) else mine.intersection(one.folded) for one in lines]
 
 
 def copied_positions(sentences: Sequence[Sentence], shared: Sequence[Set[str]]) -> frozenset[int]:

@@ -88,7 +88,7 @@ class EmbeddedPerceiver:
     def _structure(self, one: _Pending) -> Appraisal:
         if one.form and one.foreign:
             return Appraisal(form=one.form, guard=one.guard)
-        guard = guards.safety(one.sentences) or one.guard
+        guard = guards.safety(one.sentences, alone=True) or one.guard
         if one.form == 0 or guard == "policy_harm":
             return self._perceive([one.request])[0]
         again = repetition(one.line, own_lines(one.request.messages))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 Span = tuple[int, int]
@@ -61,14 +60,18 @@ class _Table(NamedTuple):
         return bool(self.any[place]) or self.word[place] is not None or place in self.ends
 
 
-@dataclass(slots=True)
-class _State:
-    """A set of places, with what ends there and where each word leads, filled in when first needed."""
+class _State(dict[str, "_State | None"]):
+    """A set of places, with what ends there; as a dict, where each word leads, filled in when first asked for."""
 
-    places: tuple[int, ...]
-    ends: tuple[str, ...]
-    next: dict[str, _State | None] = field(default_factory=dict)
-    by_word: dict[str, tuple[int, ...]] | None = None
+    __slots__ = ("_phrases", "by_word", "ends", "places")
+
+    def __init__(self, phrases: Phrases, places: tuple[int, ...], ends: tuple[str, ...]) -> None:
+        self._phrases, self.places, self.ends = phrases, places, ends
+        self.by_word: dict[str, tuple[int, ...]] | None = None
+
+    def __missing__(self, word: str) -> _State | None:
+        found = self[word] = self._phrases.step(self, word)
+        return found
 
 
 class Phrases:
@@ -194,13 +197,11 @@ class Phrases:
         if state is None:
             known = self._table.ends
             ends = sorted({known[place] for place in key if place in known})
-            state = self._states[key] = _State(key, tuple(ends))
+            state = self._states[key] = _State(self, key, tuple(ends))
         return state
 
-    def _step(self, state: _State, word: str) -> _State | None:
-        """Return where a word leads, and remember it."""
-        if word in state.next:
-            return state.next[word]
+    def step(self, state: _State, word: str) -> _State | None:
+        """Work out where a word leads."""
         table = self._table
         words, to = table.word, table.to
         if len(state.places) > MANY:
@@ -209,8 +210,7 @@ class Phrases:
             after = [to[place] for place in state.places if words[place] == word]
         if word != END:
             after += [to[place] for place in state.places if table.any[place]]
-        found = state.next[word] = self._state(after) if after else None
-        return found
+        return self._state(after) if after else None
 
     def _by_word(self, state: _State) -> dict[str, tuple[int, ...]]:
         """Return where each word leads from a state of many places."""
@@ -234,39 +234,36 @@ class Phrases:
         read = [word if word in known else UNKNOWN for word in words]
         read.append(END)
         hits: dict[str, list[Span]] = {}
-        first = self._anywhere.next
+        first = self._anywhere
         for at in range(len(words)):
-            word, following = read[at], read[at + 1]
-            state = first[word] if word in first else self._step(self._anywhere, word)
+            state = first[read[at]]
             if state is None:
                 continue
             for category in state.ends:
                 hits.setdefault(category, []).append((at, at + 1))
             # Most words that begin a phrase do not go on with it: those are passed over without a call.
-            after = state.next[following] if following in state.next else self._step(state, following)
+            after = state[read[at + 1]]
             if after is not None:
-                self._follow(after, read, at, at + 2, hits)
+                _follow(after, read, at, at + 2, hits)
         for at in begins:
             if at < len(words):
-                begun = self._step(self._starting, read[at])
+                begun = self._starting[read[at]]
                 if begun is not None:
-                    self._follow(begun, read, at, at + 1, hits)
+                    _follow(begun, read, at, at + 1, hits)
         return {category: tuple(spans) for category, spans in hits.items()}
 
-    def _follow(
-        self, state: _State, words: Sequence[str], start: int, at: int, hits: dict[str, list[Span]]
-    ) -> None:
-        """Add what ends on the way from the first words of a phrase, already read, as far as it leads."""
-        while True:
-            for category in state.ends:
-                hits.setdefault(category, []).append((start, at))
-            if at == len(words):
-                return
-            word = words[at]
-            after = state.next[word] if word in state.next else self._step(state, word)
-            if after is None:
-                return
-            state, at = after, at + 1
+
+def _follow(state: _State, words: Sequence[str], start: int, at: int, hits: dict[str, list[Span]]) -> None:
+    """Add what ends on the way from the first words of a phrase, already read, as far as it leads."""
+    while True:
+        for category in state.ends:
+            hits.setdefault(category, []).append((start, at))
+        if at == len(words):
+            return
+        after = state[words[at]]
+        if after is None:
+            return
+        state, at = after, at + 1
 
 
 def _closing(pieces: Sequence[str], opening: int) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final, Generic, TypeVar
 
 from empathy_gym.simulators.embedded.features import MAX_CHARACTERS, normalise, stem, tokenise, words_data
@@ -91,7 +92,9 @@ class Sentence:
     def strange(self) -> tuple[int, ...]:
         """Positions of the words that are not known to be English."""
         known = known_stems()
-        return tuple(at for at, one in enumerate(self.stems) if one not in known)
+        if known.issuperset(self.stems):
+            return ()
+        return tuple([at for at, one in enumerate(self.stems) if one not in known])
 
     @lazy
     def names(self) -> frozenset[str]:
@@ -103,13 +106,13 @@ class Sentence:
     def telling(self) -> tuple[str, ...]:
         """Stems that are not common."""
         common = common_words()
-        return tuple(one for one in self.stems if one not in common and len(one) > 3)
+        return tuple([one for one in self.stems if one not in common and len(one) > 3])
 
     @lazy
     def connected(self) -> int:
         """Number of function words."""
         function = words_data().function
-        return sum([word in function for word in self.words])
+        return sum(map(function.__contains__, self.words))
 
     @lazy
     def odd(self) -> tuple[int, int]:
@@ -117,18 +120,18 @@ class Sentence:
 
         A pair that grammar forbids counts two, one that has not been seen and that no rule allows counts one.
         """
-        order, breaks = word_order(), self.breaks[1:]
-        ordered, weights = order.words, order.weights
+        weights, breaks = word_order().weights, self.breaks[1:]
         odd = forbidden = 0
-        before = "^"
+        after: Mapping[str, int] | None = weights["^"]
         for at, word in enumerate((*self.words, "$") if self.last else self.words):
-            here = word if word in ordered else ""
-            if before and here and at not in breaks:
-                pair = before, here
-                weight = weights[pair] if pair in weights else order.weight(before, here)
+            if word not in weights:
+                after = None
+                continue
+            if after is not None and at not in breaks:
+                weight = after[word]
                 odd += weight
                 forbidden += weight == 2
-            before = here
+            after = weights[word]
         return odd, forbidden
 
     @lazy
@@ -145,13 +148,13 @@ class Sentence:
     def folded(self) -> tuple[str, ...]:
         """Words with the pronouns of both sides made one, so that a swapped copy is a copy."""
         fold = words_data().fold
-        return tuple([fold.get(word, word) for word in self.words])
+        return tuple(map(fold.get, self.words, self.words))
 
     @lazy
     def skeleton(self) -> str:
         """Function words and the mark at the end, one character each; content is one asterisk a run."""
         code = skeleton_codes()
-        masked = "".join([code.get(word, "*") for word in self.words])
+        masked = "".join(map(code.get, self.words, repeat("*")))
         while "**" in masked:
             masked = masked.replace("**", "*")
         return masked + ("?" if self.question else ".")

@@ -70,9 +70,8 @@ def _nearest(word: str, view: View) -> str | None:
     """Return the first of the slips of a word whose stem is a cue. Few words are near one at all."""
     nearby, weak = view.index.near, weak_stems()
     tried = {*variants(stem(word)), *variants(word)}
-    near = {
-        one for variant in tried for one in nearby.get(variant, "").split() if one not in weak and one in view
-    }
+    met = nearby.keys() & tried
+    near = {one for variant in met for one in nearby[variant].split() if one not in weak and one in view}
     return next((slip for slip in _slips(word) if stem(slip) in near), None) if near else None
 
 

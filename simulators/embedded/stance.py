@@ -197,8 +197,8 @@ def _predicate(reply: Reply, entry: Entry) -> int:
     known = index.predicates.get((entry.item.id, topical))
     if known is None:
         about = 0
-        for posting in index.postings.values():
-            mask = posting.strong | posting.weak
+        for _, _, strong, weak, _, _ in index.postings.values():
+            mask = strong | weak
             if mask & topical:
                 about |= mask & entry.mask
         first = entry.mask & -entry.mask

@@ -149,7 +149,7 @@ def load_object(answer: str) -> dict[str, Any]:
     if text.startswith("```"):
         text = text.strip("`").removeprefix("json").strip()
     try:
-        data = json.loads(text, parse_constant=_no_constant)
+        data = _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise BadAnswer("it is not a JSON object") from None
     if not isinstance(data, dict):
@@ -159,6 +159,9 @@ def load_object(answer: str) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def read_compact(answer: str, shown: str, items: int) -> Levels:
@@ -215,7 +218,7 @@ def find_span(span: object, shown: str) -> tuple[int, int] | None:
     if not isinstance(span, str):
         return None
     wanted = span.translate(_QUOTES).strip().strip("\".…'").strip()
-    if sum(c.isalnum() for c in wanted) < 2:
+    if sum([c.isalnum() for c in wanted]) < 2:
         return None
     haystack = shown.translate(_QUOTES)
     start = haystack.find(wanted)

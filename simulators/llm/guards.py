@@ -10,14 +10,14 @@ from __future__ import annotations
 import functools
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Final
 
 import yaml
 
 from empathy_gym.simulators.dialogue import SpeakRequest
-from empathy_gym.simulators.scenario import Fact, Item
+from empathy_gym.simulators.scenario import Claim, Fact, Item
 
 MAX_CHARACTERS: Final = {"en": 480, "zh": 200}
 """Characters of a spoken turn; facts to be told now come on top."""
@@ -62,11 +62,16 @@ def data_text() -> str:
 
 
 @functools.cache
-def patterns(language: str) -> Mapping[str, re.Pattern[str]]:
-    """Return one pattern for each kind of refusal, in a language (English where there is none)."""
+def patterns(language: str, lowered: bool = False) -> Mapping[str, re.Pattern[str]]:
+    """Return one pattern for each kind of refusal, in a language (English where there is none).
+
+    Args:
+        language: ISO 639-1 code.
+        lowered: Whether they are for ASCII in lower case, which is searched in half the time.
+    """
     data: dict[str, dict[str, list[str]]] = yaml.safe_load(data_text())
-    chosen = data.get(language, data["en"])
-    return {kind: re.compile("|".join(f"(?:{p})" for p in parts), re.I) for kind, parts in chosen.items()}
+    chosen, flags = data.get(language, data["en"]), re.NOFLAG if lowered else re.IGNORECASE
+    return {kind: re.compile("|".join(f"(?:{p})" for p in parts), flags) for kind, parts in chosen.items()}
 
 
 @functools.cache
@@ -77,10 +82,10 @@ def triggers() -> Mapping[str, frozenset[str]]:
 
 def matching(text: str, language: str) -> dict[str, re.Pattern[str]]:
     """Return the patterns that may match a text. Most lines hold no trigger of most kinds."""
-    found = patterns(language)
     if language == "zh":
-        return {kind: pattern for kind, pattern in found.items() if kind in KINDS}
-    words = words_of(text.lower())
+        return {kind: pattern for kind, pattern in patterns(language).items() if kind in KINDS}
+    lowered = text.lower()
+    found, words = patterns(language, lowered == text and text.isascii()), words_of(lowered)
     return {kind: found[kind] for kind, needed in triggers().items() if not words.isdisjoint(needed)}
 
 
@@ -93,7 +98,7 @@ def words_of(lowered: str) -> frozenset[str]:
 @functools.lru_cache(maxsize=8192)
 def plain(text: str) -> str:
     """Return text with plain quotation marks and single spaces."""
-    return _SPACE.sub(" ", text.translate(_PLAIN)).strip()
+    return " ".join((text if text.isascii() else text.translate(_PLAIN)).split())
 
 
 @functools.lru_cache(maxsize=8192)
@@ -155,17 +160,18 @@ def refused(line: str, request: SpeakRequest) -> tuple[str, ...]:
     text = plain(line)
     if not _LETTER.search(text):
         return ("empty",)
-    found = matching(text, request.scenario.language)
+    lowered = text.lower()
+    searched = lowered if text.isascii() else text
+    found = matching(searched, request.scenario.language)
     # What the authors wrote into this very line is no slip of the model.
     own = plain(" ".join(required(request))) if found else ""
-    kinds = {kind for kind, pattern in found.items() if _says(pattern, text, own)}
+    kinds = {kind for kind, pattern in found.items() if _says(pattern, searched, own)}
     if request.outcome is not None or request.state.leaving is not None:
         kinds.discard("leaving")
     if (not _MARKS.isdisjoint(line) and _TURN.search(line)) or echoes(text, request):
         kinds.add("role_flip")
     if not in_language(text, request.scenario.language):
         kinds.add("language")
-    lowered = text.lower()
     if lowered in [folded(m["content"]) for m in request.messages if m["role"] == "user"]:
         kinds.add("repeat")
     if undisclosed(text, request):
@@ -179,13 +185,16 @@ def _says(pattern: re.Pattern[str], text: str, own: str) -> bool:
 
 def echoes(text: str, request: SpeakRequest) -> bool:
     """Whether a line mostly copies what the listener has just said: six words in ten, in runs of three."""
-    reply = next((m["content"] for m in reversed(request.messages) if m["role"] == "assistant"), "")
     words = _WORD.findall(text.lower())
     if len(words) < 8:
         return False
-    theirs = _runs(folded(reply))
+    reply = folded(next((m["content"] for m in reversed(request.messages) if m["role"] == "assistant"), ""))
     runs = list(zip(words, words[1:], words[2:], strict=False))
-    return 10 * sum(run in theirs for run in runs) >= 6 * len(runs)
+    # Most lines have not even words enough in common with it.
+    known = list(map(reply.__contains__, words))
+    if 10 * sum(map(all, zip(known, known[1:], known[2:], strict=False))) < 6 * len(runs):
+        return False
+    return 10 * sum(map(_runs(reply).__contains__, runs)) >= 6 * len(runs)
 
 
 def in_language(text: str, language: str) -> bool:
@@ -229,16 +238,22 @@ class Cues:
                         self._phrases.setdefault(words[0], []).append((alternative, item.id, number))
         self._first = frozenset((*self._words, *self._phrases))
 
-    def hits(self, text: str) -> dict[str, set[int]]:
-        """Return, by item, the numbers of the cues that a text hits."""
+    def hits(self, text: str, but: Container[str] = ()) -> dict[str, set[int]]:
+        """Return, by item, the numbers of the cues that a text hits.
+
+        Args:
+            text: The text.
+            but: Ids of items that are left out.
+        """
         lowered = text.lower()
         found: dict[str, set[int]] = {}
         # Phrases are looked for where their first word is; Chinese has no words to look for.
         for word in (*(words_of(lowered) & self._first), ""):
             for id_, number in self._words.get(word, ()):
-                found.setdefault(id_, set()).add(number)
+                if id_ not in but:
+                    found.setdefault(id_, set()).add(number)
             for phrase, id_, number in self._phrases.get(word, ()):
-                if phrase in lowered:
+                if id_ not in but and phrase in lowered:
                     found.setdefault(id_, set()).add(number)
         return found
 
@@ -264,13 +279,13 @@ def undisclosed(text: str, request: SpeakRequest) -> tuple[str, ...]:
     """
     told = set(request.state.disclosed)
     cues = cues_of(request)
-    suspects = {i: hit for i, hit in cues.hits(text).items() if i not in told and len(hit) >= 2}
+    suspects = {i: hit for i, hit in cues.hits(text, but=told).items() if len(hit) >= 2}
     if not suspects:
         return ()
     said = " ".join(
         (*(m["content"] for m in request.messages), *required(request), request.scenario.situation.summary)
     )
-    used = cues.hits(plain(said))
+    used = cues.hits(plain(said), but=cues.sizes.keys() - suspects.keys())
     return tuple(sorted(i for i, hit in suspects.items() if len(hit - used.get(i, set())) >= 2))
 
 
@@ -296,13 +311,12 @@ def beat_lines(request: SpeakRequest) -> list[tuple[str, str]]:
     if not (request.state.beats or request.disclose):
         return []
     situation = request.scenario.situation
-    said = "\n".join(m["content"] for m in request.messages if m["role"] == "user")
-    claims = {claim.id: claim for claim in situation.claims}
     lines: list[tuple[str, str]] = []
     for beat in request.state.beats:
         kind, _, what = beat.partition(":")
-        if kind in ("debt", "ask", "push") and what in claims:
-            claim = claims[what]
+        claim = situation.by_id.get(what) if kind in ("debt", "ask", "push") else None
+        if isinstance(claim, Claim):
+            said = "\n".join([m["content"] for m in request.messages if m["role"] == "user"])
             options = {"debt": claim.beats, "ask": claim.asks, "push": claim.pushbacks}[kind]
             lines += [(kind, line) for line in options if line not in said][:1]
     told = {fact.id for fact in request.disclose}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.dialogue import Fault, PerceptionRequest
@@ -21,6 +21,7 @@ from empathy_gym.simulators.llm.answers import FIELDS, Form, Levels, read_compac
 from empathy_gym.simulators.llm.asking import Counts, Failure, Question, ask
 from empathy_gym.simulators.llm.prompts import load_prompt, prompts_hash
 from empathy_gym.simulators.llm.reading import Rendered, Renderer
+from empathy_gym.simulators.llm.remembered import Remembered
 
 VERSION: Final = 1
 REPAIRS: Final = 2
@@ -137,7 +138,7 @@ def combined(item: PerceptionRequest, by_code: Appraisal, rendered: Rendered, no
     """Return the appraisal of a model's levels and of what code computed."""
     touched = {rendered.ids[number - 1] for number in noted.touched}
     levels = settled(item, dict(noted.levels), touched)
-    touched -= {f.id for f in item.feelings if not f.held}
+    touched -= grounds_of(item).denied
     spans = {name: item.reply[start:end] for name, (start, end) in noted.evidence.items() if levels.get(name)}
     return Appraisal(
         form=by_code.form,
@@ -156,16 +157,40 @@ def settled(item: PerceptionRequest, levels: dict[str, int], touched: set[str]) 
     A fact restated is a fact listed; a feeling with its reason is one that is held; a stance needs a claim;
     an effort named is one that was told of.
     """
-    told = {f.id for f in item.facts}
-    happened = told | {a.id for a in item.attempts}
-    shown = {s.id for s in item.strengths if not s.evidence or not told.isdisjoint(s.evidence)}
-    held = {f.id for f in item.feelings if f.held}
-    if touched.isdisjoint(happened | shown | held | {c.id for c in item.claims}):
+    grounds = grounds_of(item)
+    if touched.isdisjoint(grounds.grounding):
         levels["grounding"] = min(1, levels["grounding"])
-    if item.feelings and not touched & (held | happened):
+    if item.feelings and touched.isdisjoint(grounds.feeling):
         levels["feeling"] = min(1, levels["feeling"])
     if not item.claims:
         levels["stance"] = 0
-    if item.strengths and not touched & (shown | happened):
+    if item.strengths and touched.isdisjoint(grounds.affirmation):
         levels["affirmation"] = min(1, levels["affirmation"])
     return levels
+
+
+class Grounds(NamedTuple):
+    """Ids of the items that levels can rest on, by field; and of the feelings that are not held."""
+
+    grounding: frozenset[str]
+    feeling: frozenset[str]
+    affirmation: frozenset[str]
+    denied: frozenset[str]
+
+
+_grounds: Final = Remembered[Grounds]()
+
+
+def grounds_of(item: PerceptionRequest) -> Grounds:
+    """Return what levels can rest on in a situation as far as it is known."""
+    parts = (item.facts, item.attempts, item.strengths, item.feelings, item.claims)
+    return _grounds.get(parts, partial(_grounds_of, item))
+
+
+def _grounds_of(item: PerceptionRequest) -> Grounds:
+    told = frozenset(f.id for f in item.facts)
+    happened = told | {a.id for a in item.attempts}
+    shown = happened | {s.id for s in item.strengths if not s.evidence or not told.isdisjoint(s.evidence)}
+    held = frozenset(f.id for f in item.feelings if f.held)
+    denied = frozenset(f.id for f in item.feelings if not f.held)
+    return Grounds(shown | held | {c.id for c in item.claims}, held | happened, shown, denied)

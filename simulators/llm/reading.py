@@ -10,6 +10,7 @@ import functools
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from empathy_gym.simulators.dialogue import Message, PerceptionRequest
@@ -17,6 +18,7 @@ from empathy_gym.simulators.engines.base import ChatRequest
 from empathy_gym.simulators.llm.answers import Form, numbered, regex, schema, sentences
 from empathy_gym.simulators.llm.fence import MAX_REPLY, fence, mark_of, shown
 from empathy_gym.simulators.llm.prompts import Prompt, load_prompt
+from empathy_gym.simulators.llm.remembered import Remembered
 from empathy_gym.simulators.scenario import Feeling, Item, Perspective, Strength
 
 MAX_TOKENS: Final[Mapping[Form, int]] = {"json": 900, "compact": 160}
@@ -53,13 +55,17 @@ class Renderer:
         self.form, self.prompt = form, prompt
         # What is cached never changes what is rendered; the least recently used is forgotten.
         self._fixed: OrderedDict[tuple[str, str], tuple[tuple[str, ...], str]] = OrderedDict()
+        self._items = Remembered[tuple[str, str, tuple[str, ...]]]()
 
     def render(self, item: PerceptionRequest) -> Rendered:
         """Return the request for one reply."""
         prompt = load_prompt(self.prompt, item.language)
         labels = prompt.labels
-        fixed, situation = self._situation(item, prompt)
-        known, ids = _known(item, labels, len(fixed))
+        parts = (
+            prompt, item.topics, item.facts, item.feelings, item.attempts, item.constraints, item.strengths,
+            item.perspectives, item.claims, item.boundaries,
+        )  # fmt: skip
+        situation, known, ids = self._items.get(parts, partial(self._rendered, item, prompt))
         reply = shown(item.reply, MAX_REPLY)
         dialogue = conversation(item.messages, labels)
         mark = mark_of(item.situation, dialogue, reply)
@@ -73,10 +79,15 @@ class Renderer:
                 labels["task"],
             )
         )
-        ids = (*fixed, *ids)
-        return Rendered(self._request(prompt, text, len(ids), len(sentences(reply))), reply, ids)
+        return Rendered(self._request(prompt, text, len(ids), reply), reply, ids)
 
-    def _request(self, prompt: Prompt, text: str, items: int, count: int) -> ChatRequest:
+    def _rendered(self, item: PerceptionRequest, prompt: Prompt) -> tuple[str, str, tuple[str, ...]]:
+        """Return the texts of what never changes and of what has become known, and the ids of all items."""
+        fixed, situation = self._situation(item, prompt)
+        known, ids = _known(item, prompt.labels, len(fixed))
+        return situation, known, (*fixed, *ids)
+
+    def _request(self, prompt: Prompt, text: str, items: int, reply: str) -> ChatRequest:
         compact = self.form == "compact"
         return ChatRequest(
             messages=(
@@ -86,7 +97,7 @@ class Renderer:
             max_tokens=MAX_TOKENS[self.form],
             temperature=0.0,
             schema=None if compact else schema(items),
-            regex=regex(items, count) if compact else None,
+            regex=regex(items, len(sentences(reply))) if compact else None,
         )
 
     def _situation(self, item: PerceptionRequest, prompt: Prompt) -> tuple[tuple[str, ...], str]:

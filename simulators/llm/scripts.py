@@ -21,19 +21,35 @@ from empathy_gym.simulators.llm.answers import FIELDS, sentences
 _BEGINS: Final = " begins ===\n"
 _WANTED: Final = re.compile(r"^- [^:：\n]+[:：] ?(.+)$", re.MULTILINE)
 _CHINESE: Final = re.compile(r"[\u4e00-\u9fff]{6}")
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
 _NUMBER: Final = re.compile(r"^\((\d+)\) ", re.MULTILINE)
-_SIGNS: Final[tuple[tuple[str, int, re.Pattern[str]], ...]] = tuple(
-    (field, level, re.compile(pattern, re.IGNORECASE))
-    for field, level, pattern in (
-        ("grounding", 2, r"\b(so|when|after|then) (you|he|she|they|it)\b|你.{0,4}(说|讲)"),
-        ("feeling", 1, r"\b(hard|tough|understand|hurt|sad|angry|let down)\b|难受|难过|理解"),
-        ("warmth", 1, r"\b(glad|sorry|deserved?|no wonder)\b|难怪|谢谢"),
-        ("exploration", 2, r"\b(what|how|when|where|which)\b[^?]*\?|什么|怎么"),
-        ("advice", 1, r"\b(could|maybe try|why don't you)\b|可以试"),
-        ("control", 1, r"\byou (should|must|have to)\b|你应该"),
-        ("control", 3, r"\bonly i\b|\bdon't (go|leave|tell)\b|只有我"),
-        ("invalidation", 2, r"\b(overreact\w*|ridiculous|your own fault)\b|反应过度|自找"),
-        ("affirmation", -1, r"\b(most amazing|perfect|incredible)\b|最了不起"),
+_SIGNS: Final = tuple(
+    (field, level, marks.split(), re.compile(pattern), re.compile(pattern, re.IGNORECASE))
+    for field, level, marks, pattern in (
+        (
+            "grounding",
+            2,
+            "so when after then",
+            r"\b(so|when|after|then) (you|he|she|they|it)\b|你.{0,4}(说|讲)",
+        ),
+        (
+            "feeling",
+            1,
+            "hard tough understand hurt sad angry let",
+            r"\b(hard|tough|understand|hurt|sad|angry|let down)\b|难受|难过|理解",
+        ),
+        ("warmth", 1, "glad sorry deserve wonder", r"\b(glad|sorry|deserved?|no wonder)\b|难怪|谢谢"),
+        ("exploration", 2, "?", r"\b(what|how|when|where|which)\b[^?]*\?|什么|怎么"),
+        ("advice", 1, "could maybe why", r"\b(could|maybe try|why don't you)\b|可以试"),
+        ("control", 1, "you", r"\byou (should|must|have to)\b|你应该"),
+        ("control", 3, "only don't", r"\bonly i\b|\bdon't (go|leave|tell)\b|只有我"),
+        (
+            "invalidation",
+            2,
+            "overreact ridiculous fault",
+            r"\b(overreact\w*|ridiculous|your own fault)\b|反应过度|自找",
+        ),
+        ("affirmation", -1, "amazing perfect incredible", r"\b(most amazing|perfect|incredible)\b|最了不起"),
     )
 )
 
@@ -59,8 +75,14 @@ def _reply(task: str) -> str:
 def _noted(reply: str) -> dict[str, tuple[int, tuple[int, int]]]:
     """Return level and span of the fields whose signs a reply shows."""
     found: dict[str, tuple[int, tuple[int, int]]] = {}
-    for field, level, pattern in _SIGNS:
-        match = pattern.search(reply)
+    ascii_, lowered = reply.isascii(), reply.lower()
+    for field, level, marks, small, pattern in _SIGNS:
+        if not ascii_:
+            match = pattern.search(reply)
+        elif any(map(lowered.__contains__, marks)):
+            match = small.search(lowered)
+        else:
+            continue
         if match is not None and level in LEVELS[field]:
             found[field] = (level, match.span())
     return found
@@ -75,7 +97,7 @@ def _answer(reply: str, items: int) -> str:
         answer[field] = {"span": reply[start:end], "level": level}
     answer["insight_kind"] = "none"
     answer["touched"] = [items] if items and noted else []
-    return json.dumps(answer, ensure_ascii=False)
+    return _ENCODER.encode(answer)
 
 
 def _levels(task: str, schema: Any) -> str:
@@ -101,7 +123,7 @@ def _line(task: str) -> str:
     if wanted:
         return wanted
     count = task.count("\n")
-    if _CHINESE.search(task):
+    if not task.isascii() and _CHINESE.search(task):
         return f"嗯，我还在想那{count}件事。"
     return f"Mm. I keep turning it over, that's the {count}th time today."
 
