@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from empathy_gym.agents.policies.blind import lines
+from empathy_gym.agents.policies.phrasebook import lines_of, rests_on
 from empathy_gym.agents.policy import Conversation
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.dialogue import (
@@ -117,7 +118,7 @@ class OraclePolicy:
 
 def _grounds(item: Item) -> tuple[str, ...]:
     """Return the facts an item rests on: itself, if it is one."""
-    return getattr(item, "because", ()) or getattr(item, "evidence", ()) or (item.id,)
+    return rests_on(item) or (item.id,)
 
 
 def _newest(dialogue: Dialogue) -> set[str]:
@@ -170,7 +171,7 @@ def _needed(scenario: Scenario) -> Iterator[tuple[Item, tuple[str, ...]]]:
         for item in getattr(scenario.situation, kind):
             if kind == "perspectives" and item.kind != INSIGHTS.get(scenario.need, "self"):
                 continue
-            yield item, getattr(item, "evidence", ()) or getattr(item, "because", ())
+            yield item, rests_on(item)
 
 
 def _within_reach(scenario: Scenario, state: UserState) -> int:
@@ -249,9 +250,7 @@ def _lines(scenario: Scenario, state: UserState, known: set[str], newest: set[st
                 newest.isdisjoint(_grounds(item)),
             ),
         )
-        return [line for item in ordered for line in item.say[:1]] + [
-            line for item in ordered for line in item.say[1:]
-        ]
+        return lines_of(ordered)
 
     def allowed(refs: Sequence[str]) -> bool:
         return not refs or not known.isdisjoint(refs)

@@ -57,6 +57,19 @@ def _reactions() -> Mapping[str, str]:
     }
 
 
+def rests_on(item: Item) -> tuple[str, ...]:
+    """Return the facts that give an item its reason or its evidence."""
+    facts: tuple[str, ...] = getattr(item, "because", ()) or getattr(item, "evidence", ())
+    return facts
+
+
+def lines_of(items: Sequence[Item]) -> list[str]:
+    """Return what could be said of items: a line of each before other words for any."""
+    return [line for item in items for line in item.say[:1]] + [
+        line for item in items for line in item.say[1:]
+    ]
+
+
 def reaction_in(line: str) -> str | None:
     """Return the reaction with which a user's line begins (`library.REACTIONS`), or None if it is not a known one."""
     known = _reactions()
@@ -89,22 +102,17 @@ def look_up(said: Sequence[str]) -> Entry | None:
     told.sort(key=lambda found: -found[0])
     # A twin shares facts with its siblings: the one that knows most of what was told is the one meant.
     situation = max((s for _, s, _ in told), key=lambda s: sum(f.text in text for f in s.facts))
-    known = [fact.id for _, _, fact in told]
-    rank = {fact: at for at, fact in enumerate(known)}
+    rank = {fact.id: at for at, (_, _, fact) in enumerate(told)}
 
-    def about(items: Sequence[Item], *grounds: str) -> list[str]:
+    def about(items: Sequence[Item]) -> list[str]:
         """Return the lines of items that rest on something told, those on the latest fact first."""
         allowed = []
         for item in items:
-            refs = next((refs for name in grounds if (refs := getattr(item, name, ()))), ())
-            refs = (refs,) if isinstance(refs, str) else refs
+            told_by = getattr(item, "fact", None)
+            refs = rests_on(item) or ((told_by,) if told_by else ())
             if not refs or any(ref in rank for ref in refs):
                 allowed.append((min((rank[ref] for ref in refs if ref in rank), default=len(rank)), item))
-        allowed.sort(key=lambda pair: pair[0])
-        # What was not spoken of yet comes before other words for what was.
-        return [line for _, item in allowed for line in item.say[:1]] + [
-            line for _, item in allowed for line in item.say[1:]
-        ]
+        return lines_of([item for _, item in sorted(allowed, key=lambda pair: pair[0])])
 
     latest = {topic for _, _, fact in told[:2] for topic in fact.topics}
     topics = sorted(situation.topics, key=lambda topic: topic.id not in latest)
@@ -112,16 +120,15 @@ def look_up(said: Sequence[str]) -> Entry | None:
     # What was just asked about, or objected to, comes first.
     raised = {claim for line, claim in _questions().items() if line in said[-1]}
     claims = sorted(situation.claims, key=lambda claim: claim.id not in raised)
-    voices = [fact for _, _, fact in told]
     return Entry(
         facts=[line for _, _, fact in told for line in fact.say[:1]],
-        feelings=about([f for f in situation.feelings if f.held], "because"),
+        feelings=about([f for f in situation.feelings if f.held]),
         topics=[line for topic in topics for line in topic.say],
-        affirming=about(situation.strengths, "evidence"),
-        reading=about([p for p in views if p.kind == "other"], "because"),
-        weighing=about([p for p in views if p.kind == "both_sides"], "because"),
-        sizing=about([p for p in views if p.kind == "proportion"], "because"),
-        suggesting=about([*situation.constraints, *situation.attempts], "fact"),
+        affirming=about(situation.strengths),
+        reading=about([p for p in views if p.kind == "other"]),
+        weighing=about([p for p in views if p.kind == "both_sides"]),
+        sizing=about([p for p in views if p.kind == "proportion"]),
+        suggesting=about([*situation.constraints, *situation.attempts]),
         fair=[
             line
             for claim in claims
@@ -129,7 +136,7 @@ def look_up(said: Sequence[str]) -> Entry | None:
             for line in claim.fair_readings
         ],
         voiced=[
-            line for claim in claims for fact in voices if fact.id == claim.voiced_by for line in fact.say
+            line for claim in claims for _, _, fact in told if fact.id == claim.voiced_by for line in fact.say
         ],
         at_issue=bool(raised),
     )

@@ -64,6 +64,13 @@ class Mute:
         return self.says(items)
 
 
+class Flat:
+    """A rule by which nothing moves."""
+
+    def apply(self, scenario: Scenario, state: UserState, appraisal: Appraisal, last: bool) -> EmotionChange:
+        return EmotionChange(0, {}, dataclasses.replace(state, turn=state.turn + 1))
+
+
 @pytest.fixture
 def user() -> User:
     return User(Scripted(), TableRule(), AuthoredSpeaker())
@@ -311,12 +318,6 @@ def test_harm_ends_the_talk_with_a_flag_and_nothing_left(user) -> None:
 
 
 def test_harm_ends_the_talk_whatever_another_rule_makes_of_it() -> None:
-    class Flat:
-        def apply(
-            self, scenario: Scenario, state: UserState, appraisal: Appraisal, last: bool
-        ) -> EmotionChange:
-            return EmotionChange(0, {}, dataclasses.replace(state, turn=state.turn + 1))
-
     user = User(Scripted(), Flat(), AuthoredSpeaker())
     done = take(user, begin(user), "guard=policy_harm")
     assert (done.outcome, done.safety) == ("failure", "policy_harm")
@@ -443,12 +444,6 @@ def test_a_part_without_its_method_is_refused(parts, says) -> None:
 
 
 def test_another_rule_is_scored_by_itself() -> None:
-    class Flat:
-        def apply(
-            self, scenario: Scenario, state: UserState, appraisal: Appraisal, last: bool
-        ) -> EmotionChange:
-            return EmotionChange(0, {}, dataclasses.replace(state, turn=state.turn + 1))
-
     user = User(Scripted(), Flat(), AuthoredSpeaker())
     assert user.scored_by == "custom" and take(user, begin(user), GOOD).scored_by == "custom"
     assert user.fingerprint.count(";") == 2 and "rule=" in user.fingerprint and "Flat@" in user.fingerprint
