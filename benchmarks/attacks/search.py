@@ -42,6 +42,13 @@ def bank() -> Mapping[str, Any]:
     return loaded
 
 
+@functools.cache
+def committed() -> tuple[Genome, ...]:
+    """Return the genomes that earlier searches have found."""
+    text = (resources.files("empathy_gym.benchmarks.attacks") / "found.yaml").read_text("utf-8")
+    return tuple(tuple(tuple(turn) for turn in genome) for genome in yaml.safe_load(text) or [])
+
+
 def genes(slotted: bool) -> list[Gene]:
     """Return the genes of a search; those with slots only where it may read what the user said."""
     found = [*bank()["sentences"], *lines()["openers"]]

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from empathy_gym.benchmarks.audit_command import audit
 from empathy_gym.benchmarks.console import (
     FAILURE,
     complain,
@@ -45,6 +46,7 @@ app.add_typer(rule_app, name="rule")
 app.add_typer(simulators_app, name="simulators")
 app.add_typer(tape_app, name="tape")
 app.add_typer(models_app, name="models")
+app.command("audit")(audit)
 app.command("bench")(bench)
 app.command("throughput")(throughput)
 app.command("rescore-variance")(rescore_variance)
