@@ -356,10 +356,17 @@ def perception_request(dialogue: Dialogue, reply: str) -> PerceptionRequest:
     """Return what a perceiver may know about a reply in a dialogue."""
     source = dialogue.source
     known = known_of(source.situation, dialogue.state.disclosed)
+    return request_with(known, source.language, dialogue.messages, reply)
+
+
+def request_with(
+    known: Known, language: str, messages: tuple[Message, ...], reply: str
+) -> PerceptionRequest:
+    """Return what a perceiver may know about a reply where this much is known."""
     return PerceptionRequest(
         situation=known.situation,
-        language=source.language,
-        messages=dialogue.messages,
+        language=language,
+        messages=messages,
         reply=reply,
         topics=known.topics,
         facts=known.facts,
