@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from empathy_gym.simulators.appraisal import INSIGHT_KINDS, Appraisal
-from empathy_gym.simulators.dialogue import FAILURE_EMOTION, SUCCESS_EMOTION, UserState, live_claims
+from empathy_gym.simulators.dialogue import FAILURE_EMOTION, SUCCESS_EMOTION, UserState, known_of
 from empathy_gym.simulators.rule import TableRule, initial_state
 from empathy_gym.simulators.scenario import NEED_CLAIMS, NEEDS, Scenario
 
@@ -132,12 +132,12 @@ def catalogue() -> tuple[Appraisal, ...]:
 def aimed(scenario: Scenario, state: UserState, reply: Appraisal) -> Appraisal:
     """Return the reply aimed at items of this user that no reply has engaged yet."""
     situation, seen = scenario.situation, set(state.touched)
-    told = [f for f in situation.facts if f.id in state.disclosed]
+    known = known_of(situation, state.disclosed)
     pools: list[Sequence[str]] = []
     if reply.grounding >= 2:
-        pools.append([f.id for f in told])
+        pools.append([f.id for f in known.facts])
     if reply.feeling == 2:
-        pools.append([f.id for f in situation.feelings])
+        pools.append([f.id for f in known.feelings if f.held])
     if reply.exploration == 2:
         pools.append([t.id for t in situation.topics])
     if reply.insight == 2:
@@ -148,7 +148,7 @@ def aimed(scenario: Scenario, state: UserState, reply: Appraisal) -> Appraisal:
         pools.append([s.id for s in situation.strengths])
     touched = [next((i for i in pool if i not in seen), pool[0]) for pool in pools if pool]
     if reply.stance:
-        touched += [c.id for c in live_claims(scenario, state)]
+        touched += [c.id for c in known.claims]
     return replace(reply, touched=tuple(sorted(touched)))
 
 

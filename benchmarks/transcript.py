@@ -34,18 +34,34 @@ def transcripts(
     Raises:
         ConfigError: If there is no such file, or nothing in it is asked for.
     """
+    shown = 0
+    for record in episodes(path, policy=policy, scenario=scenario):
+        if limit == shown:
+            return
+        shown += 1
+        yield transcript(record)
+
+
+def episodes(
+    path: str | os.PathLike[str], *, policy: str | None = None, scenario: str | None = None
+) -> Iterator[EpisodeRecord]:
+    """Yield the records of a file that can be read and are asked for.
+
+    Raises:
+        ConfigError: If there is no such file, or nothing in it is asked for.
+    """
     given = Path(path)
     file = BenchFolder(given).episodes if given.is_dir() else given
     if not file.is_file():
         raise ConfigError(f"There is no file {str(file)!r} to read.")
-    shown = 0
+    found = False
     for _, record in read_records(file):
-        if isinstance(record, RecordError) or limit == shown:
+        if isinstance(record, RecordError):
             continue
         if policy in (None, record.policy) and scenario in (None, record.scenario):
-            shown += 1
-            yield transcript(record)
-    if not shown:
+            found = True
+            yield record
+    if not found:
         asked = ", ".join(f"{k} {v!r}" for k, v in (("policy", policy), ("scenario", scenario)) if v)
         raise ConfigError(f"No episode of {str(file)!r} {'has ' + asked if asked else 'can be read'}.")
 

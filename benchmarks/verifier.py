@@ -9,23 +9,21 @@ levels and lines.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from empathy_gym.benchmarks.replaying import Played, again, begun, rule_of, scenario_of
 from empathy_gym.envs.think import parse
 from empathy_gym.rewards.registry import Reward, evaluate, floor_of, make_reward
-from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.config import build_user
-from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, Fault, PerceptionRequest, SpeakRequest
-from empathy_gym.simulators.errors import EmpathyGymError, RecordError, TapeMiss
-from empathy_gym.simulators.library.compiler import PARTS, load_scenarios
+from empathy_gym.simulators.dialogue import Dialogue
+from empathy_gym.simulators.errors import EmpathyGymError, TapeMiss
 from empathy_gym.simulators.records import AppraisalRecord, EpisodeRecord, TurnRecord
-from empathy_gym.simulators.rule import TableRule, rule_by_hash
+from empathy_gym.simulators.rule import TableRule
 from empathy_gym.simulators.scenario import Scenario
-from empathy_gym.simulators.user import User, part_fingerprint, with_format_failure
+from empathy_gym.simulators.user import User, part_fingerprint
 
 VERIFIED_REWARDS: Final = ("delta", "final")
 """Rewards that follow from the emotion; others are not recomputed."""
@@ -110,20 +108,6 @@ class Report:
         return self.episodes > 0 and not (self.damaged or self.mismatches or self.wrong or self.misread)
 
 
-class _Played:
-    """A perceiver and a speaker that give what is on record."""
-
-    def __init__(self) -> None:
-        self.reading: Appraisal | Fault = Appraisal()
-        self.line = ""
-
-    def perceive(self, items: Sequence[PerceptionRequest]) -> list[Appraisal | Fault]:
-        return [self.reading]
-
-    def speak(self, items: Sequence[SpeakRequest]) -> list[str]:
-        return [self.line for _ in items]
-
-
 @dataclass(frozen=True, slots=True)
 class _Said:
     """A reply that can be read afresh, and the rule and the speaker it was answered by."""
@@ -197,7 +181,7 @@ class Verifier:
                 equal = math.isclose(recorded, recomputed, rel_tol=0.0, abs_tol=TOLERANCE)
             return None if equal else Mismatch(where, episode, turn, name, recorded, recomputed)
 
-        played, rule = _Played(), _rule(record.rule_hash)
+        played, rule = Played(), rule_of(record)
         user = User(played, rule, played)
         said: list[_Said] = []
         parts = dict(part.partition("=")[::2] for part in record.fingerprint.split(";"))
@@ -205,18 +189,7 @@ class Verifier:
         same_voice = speaker == self._voice or (
             speaker.startswith("authored") and self._voice.startswith("authored")
         )
-        scenario = self._scenario(record.scenario)
-        dialogue = user.begin(
-            [
-                BeginRequest(
-                    scenario,
-                    record.seeds.dialogue,
-                    record.difficulty,
-                    record.max_turns,
-                    record.initial.emotion,
-                )
-            ]
-        )[0]
+        dialogue = begun(user, record, scenario_of(record.scenario, self._extra))
         yield same(0, "trust", record.initial.trust, dialogue.state.trust)
         yield same(0, "opening", record.opening, dialogue.last_line)
         reward = make_reward(record.reward) if record.reward in VERIFIED_REWARDS else None
@@ -226,7 +199,7 @@ class Verifier:
                 yield Mismatch(where, episode, number, "outcome", None, dialogue.outcome)
                 break
             before = dialogue
-            dialogue = _again(user, played, before, turn)
+            dialogue = again(user, played, before, turn)
             if turn.heard is not None and turn.appraisal is not None:
                 said.append(_Said(where, episode, number, before, turn, rule, same_voice))
             for name, recorded, recomputed in _values(record, turn, before, dialogue, reward):
@@ -237,12 +210,6 @@ class Verifier:
         yield same(None, "sim_fault", record.sim_fault, dialogue.sim_fault)
         if self.perceive:
             self._queue(said, parts.get("perceiver", "an unknown perceiver"))
-
-    def _scenario(self, id_: str) -> Scenario:
-        found = self._extra.get(id_) or _bundled().get(id_)
-        if found is None:
-            raise RecordError(f"No scenario {id_!r}; give the file it is from with --scenarios.")
-        return found
 
     # -- against the words -----------------------------------------------------------------------------
 
@@ -307,17 +274,6 @@ def _answers(reader: User, items: Sequence[_Said]) -> list[Dialogue | TapeMiss]:
         return [answer for item in items for answer in _answers(reader, [item])]
 
 
-def _again(user: User, played: _Played, before: Dialogue, turn: TurnRecord) -> Dialogue:
-    """Return the dialogue after a recorded reply."""
-    if turn.faults:
-        played.reading = Fault(turn.faults[0].kind, turn.faults[0].cause)
-    elif turn.appraisal is None:
-        return with_format_failure(before)
-    else:
-        played.reading, played.line = turn.appraisal.appraisal(), turn.line or ""
-    return user.respond([before], [turn.heard or ""])[0]
-
-
 def _values(
     record: EpisodeRecord, turn: TurnRecord, before: Dialogue, after: Dialogue, reward: Reward | None
 ) -> Iterator[tuple[str, Any, Any]]:
@@ -346,18 +302,6 @@ def _reward_terms(reward: Reward, before: Dialogue, after: Dialogue, heard: str)
     if after.outcome == "fault":
         return {} if after.truncated else {"fault": floor_of(reward, before)}
     return evaluate(reward, before, heard, after)
-
-
-@functools.cache
-def _rule(hash_: str | None) -> TableRule:
-    if not hash_:
-        raise RecordError("The record names no rule table.")
-    return rule_by_hash(hash_)
-
-
-@functools.cache
-def _bundled() -> Mapping[str, Scenario]:
-    return {scenario.id: scenario for split in PARTS for scenario in load_scenarios(split)}
 
 
 def _count(counts: dict[str, int], name: str) -> None:
