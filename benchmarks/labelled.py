@@ -189,3 +189,30 @@ def _talk(told: Sequence[str], source: SituationFile, situation: Situation) -> I
         else:
             yield {"role": "assistant", "content": _PROMPTS[number % len(_PROMPTS)]}
         yield {"role": "user", "content": " ".join(lines)}
+
+
+class SecondLabels(Frozen):
+    """A reply labelled a second time."""
+
+    text: str
+    levels: Mapping[str, int] = {}
+
+
+@functools.cache
+def second_labels() -> tuple[tuple[LabelledReply, Mapping[str, int]], ...]:
+    """Return the replies that were labelled twice, with the second levels.
+
+    Raises:
+        ScenarioError: If a second label is of no labelled reply.
+    """
+    path = Path(str(resources.files("empathy_gym.benchmarks") / "data" / "second_labels.yaml"))
+    by_text = {(reply.situation, reply.request.reply): reply for reply in load_replies()}
+    found = []
+    for slug, entries in load_yaml(path, read_text(path)).items():
+        for entry in entries:
+            second = validate(SecondLabels, entry, path)
+            if (slug, second.text) not in by_text:
+                raise ScenarioError(f"{path}: {slug}: no labelled reply has the text {second.text!r}.")
+            levels = {name: second.levels.get(name, 0) for name in FIELDS}
+            found.append((by_text[slug, second.text], levels))
+    return tuple(found)

@@ -28,6 +28,7 @@ from empathy_gym.benchmarks.model_commands import (
     tape_app,
     throughput,
 )
+from empathy_gym.benchmarks.perceiver_commands import perceiver_app
 from empathy_gym.benchmarks.run import bench, run_bench
 from empathy_gym.simulators.errors import ConfigError, ScenarioError, unknown_name
 from empathy_gym.simulators.scenario import DIFFICULTIES
@@ -46,6 +47,7 @@ app.add_typer(rule_app, name="rule")
 app.add_typer(simulators_app, name="simulators")
 app.add_typer(tape_app, name="tape")
 app.add_typer(models_app, name="models")
+app.add_typer(perceiver_app, name="perceiver")
 app.command("audit")(audit)
 app.command("bench")(bench)
 app.command("throughput")(throughput)
