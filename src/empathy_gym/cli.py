@@ -21,6 +21,7 @@ from empathy_gym.benchmarks.console import (
     run_app,
     safe,
 )
+from empathy_gym.benchmarks.identifiers_command import identifiers_app
 from empathy_gym.benchmarks.model_commands import (
     models_app,
     rescore_variance,
@@ -48,6 +49,7 @@ app.add_typer(simulators_app, name="simulators")
 app.add_typer(tape_app, name="tape")
 app.add_typer(models_app, name="models")
 app.add_typer(perceiver_app, name="perceiver")
+app.add_typer(identifiers_app, name="identifiers")
 app.command("audit")(audit)
 app.command("bench")(bench)
 app.command("throughput")(throughput)
