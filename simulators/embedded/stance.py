@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
-from empathy_gym.simulators.embedded.features import normalise, stem, tokenise
-from empathy_gym.simulators.embedded.items import Entry, weak_stems
-from empathy_gym.simulators.embedded.lexicon import common_words
+from empathy_gym.simulators.embedded.claims import Shape, negated_at, shape_of
+from empathy_gym.simulators.embedded.items import Entry, Token
 from empathy_gym.simulators.embedded.phrases import clear
 from empathy_gym.simulators.embedded.reply import Reply, enough
-from empathy_gym.simulators.embedded.sentences import Sentence, sentences_of
+from empathy_gym.simulators.embedded.sentences import Sentence
 from empathy_gym.simulators.scenario import Claim, Fact
 
 ABSOLVE_NOT: Final = ("absolve_scope",)
 NONE: Final[frozenset[str]] = frozenset()
-_MEMORY: Final = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a claim says, as far as matching goes.
-
-    Attributes:
-        negative: Whether it is worded with a negation.
-        blames_self: For a claim about fault, whether the user takes it on.
-        doom: Whether it foresees something bad.
-        hostile: Whether it sees ill will in somebody.
-        readings: Telling words of its fair readings.
-        wording: All their words but those that stand everywhere.
-    """
-
-    negative: bool
-    blames_self: bool
-    doom: bool
-    hostile: bool
-    readings: frozenset[str]
-    wording: frozenset[str]
-
-
-@functools.lru_cache(maxsize=_MEMORY)
-def _shape(kind: str, text: str, readings: tuple[str, ...]) -> Shape:
-    found: dict[str, None] = {}
-    for sentence in sentences_of(text):
-        found.update(dict.fromkeys(sentence.hits))
-    negative = "negation" in found
-    words: set[str] = set()
-    for reading in readings:
-        words.update(stem(w) for w in tokenise(normalise(reading))[0])
-    wording = frozenset(w for w in words if w not in weak_stems() and len(w) > 2)
-    telling = frozenset(w for w in wording if w not in common_words())
-    return Shape(
-        negative=negative,
-        blames_self=kind == "fault" and not negative and "absolve" not in found,
-        doom="doom" in found or negative,
-        hostile=kind == "mind_reading",
-        readings=telling,
-        wording=wording,
-    )
-
 
 @dataclass(slots=True)
 class _Signs:
@@ -76,6 +30,9 @@ class _Signs:
     objects: int | None = None
     endorses: int | None = None
     contradicts: int | None = None
+    confirms: int | None = None
+    contrasts: int | None = None
+    infers: int | None = None
     about: int | None = None
     loose: int | None = None
     reason: int | None = None
@@ -92,17 +49,19 @@ def stance(reply: Reply) -> tuple[int, bool]:
     levels: list[tuple[int, int]] = []
     by_claim: dict[str, tuple[int, int]] = {}
     unjust = False
-    for entry in reply.view.entries["claims"]:
-        if not isinstance(entry.item, Claim):
-            continue
-        signs = _read(reply, entry, entry.item)
-        level, at = _level(entry.item, signs)
+    read = [(e.item, _read(reply, e, e.item)) for e in reply.view.entries["claims"] if isinstance(e.item, Claim)]
+    reasoned = any(signs.reason is not None for _, signs in read)
+    for claim, signs in read:
+        if reasoned and signs.reason is None:
+            # "You're right" goes with the claim that a reason is given for.
+            signs.assents = signs.endorses = None
+        level, at = _level(claim, signs)
         unjust = unjust or (
-            entry.item.kind == "fault" and entry.item.truth in ("true", "open") and signs.blames is not None
+            claim.kind == "fault" and claim.truth in ("true", "open") and signs.blames is not None
         )
         if level and at is not None:
             levels.append((level, at))
-            by_claim[entry.item.id] = level, at
+            by_claim[claim.id] = level, at
     if not levels:
         blanket = _blanket(reply)
         return (-1 if blanket else 0), unjust
@@ -125,39 +84,51 @@ def _blanket(reply: Reply) -> bool:
 
 
 def _read(reply: Reply, entry: Entry, claim: Claim) -> _Signs:
-    shape = _shape(claim.kind, claim.text, claim.fair_readings)
+    shape = shape_of(reply.view, entry, claim)
     shared = [shape.wording.intersection(sentence.stems) for sentence in reply.sentences]
     signs = _Signs(about=reply.mentioned.get(claim.id), reason=_reason(reply, claim, shape, shared))
     echoed = frozenset().union(*shared)
     signs.echoes = len(echoed & shape.readings) >= 3 or len(echoed) >= 5
     signs.asked = _asked(reply, claim)
-    predicate, mask = _predicate(reply, entry), entry.mask
+    mask, fault, stressed_before = entry.mask, claim.kind == "fault", False
     for at, sentence in enumerate(reply.sentences):
         here = [t for t in reply.tokens[at] if (t.strong | t.weak) & mask]
-        if not here and _TELLING.isdisjoint(sentence.hits) and _FAULT.isdisjoint(sentence.words):
+        hits = sentence.hits
+        if not here and _TELLING.isdisjoint(hits) and _FAULT.isdisjoint(sentence.words):
             continue
-        firm = touches = False
-        if here:
-            firm = enough(entry, here)
-            touches = firm or any(t.strong & predicate for t in here)
-            firm = firm or (touches and sentence.has("assent", "strong_assent"))
-        names_fault = claim.kind == "fault" and not _FAULT.isdisjoint(sentence.words)
+        firm = enough(entry, here) if here else False
+        touches = firm or any(t.strong & shape.predicate for t in here)
+        names_fault = fault and not _FAULT.isdisjoint(sentence.words)
         if (touches or names_fault) and signs.about is None:
             signs.about = at
         _note(signs, at, "loose", names_fault or any(token.strong for token in here))
-        hits = sentence.hits
         for name, category in _SIGNS:
             if category in hits:
                 _note(signs, at, name, True)
         if not sentence.question:
+            if "no" in sentence.words and _says_no(sentence):
+                _note(signs, at, "confirms" if shape.negative or fault else "contradicts", True)
             _note(signs, at, "endorses", "endorse" in hits)
+            _note(signs, at, "confirms", "confirm" in hits)
             _note(signs, at, "assents", "assent" in hits and _assents(sentence))
         if "blame" in hits and "harsh_truth" in hits:
             _note(signs, at, "blames", bool(clear(hits, "blame", "blame_not")))
-        if claim.kind == "fault":
+        if fault:
             _read_fault(signs, at, sentence, shape)
-        else:
-            _read_other(signs, at, sentence, shape, claim, touches, firm)
+            continue
+        if not firm and not _ABSOLVES.isdisjoint(hits):
+            continue
+        # To retell what was told is not to agree, unless one says so.
+        stressed = stressed_before or sentence.has(*_STRESS)
+        bare = not stressed and any(there == at for fact, there in reply.items(Fact) if fact.id != claim.voiced_by)
+        if not bare:
+            sure = stressed or firm or claim.truth == "true" or "extreme" in hits
+            _read_other(signs, at, sentence, shape, claim, here if touches else [], sure)
+        elif touches:
+            _note(signs, at, "contradicts", _agreement(sentence, shape, here) < 0)
+        if here and not touches:
+            _read_stress(reply, signs, at, sentence, entry, here)
+        stressed_before = sentence.has(*_STRESS)
     return signs
 
 
@@ -170,7 +141,8 @@ def _asked(reply: Reply, claim: Claim) -> bool:
 
 
 _SIGNS: Final = (
-    ("opens", "open_answer"), ("partial", "partial"), ("doubts", "doubt"), ("objects", "doubt_first")
+    ("opens", "open_answer"), ("partial", "partial"), ("doubts", "doubt"), ("objects", "doubt_first"),
+    ("contrasts", "contrast"), ("infers", "inference"),
 )  # fmt: skip
 _TELLING: Final = frozenset(
     {
@@ -178,32 +150,23 @@ _TELLING: Final = frozenset(
         "partial",
         "doubt",
         "doubt_first",
+        "contrast",
+        "inference",
         "endorse",
         "assent",
         "strong_assent",
+        "confirm",
         "blame",
         "absolve",
+        "hostile_mind",
+        "hostile_if",
+        "absolve_sure",
+        "doom",
     }
-    | {"hostile_mind", "doom"}
 )
 """Categories of phrases that say something of a claim which is not named."""
+_ABSOLVES: Final = frozenset({"absolve", "absolve_sure"})
 _FAULT: Final = frozenset({"fault", "blame", "mistake", "wrong", "responsible", "responsibility", "guilty"})
-
-
-def _predicate(reply: Reply, entry: Entry) -> int:
-    """Return the cues of a claim that say what is claimed, and not merely of whom or what."""
-    index = reply.view.index
-    topical = reply.view.masks["topics"]
-    known = index.predicates.get((entry.item.id, topical))
-    if known is None:
-        about = 0
-        for _, _, strong, weak, _, _ in index.postings.values():
-            mask = strong | weak
-            if mask & topical:
-                about |= mask & entry.mask
-        first = entry.mask & -entry.mask
-        known = index.predicates[entry.item.id, topical] = (entry.mask & ~about) or first
-    return known
 
 
 def _note(signs: _Signs, at: int, name: str, found: bool) -> None:
@@ -212,14 +175,18 @@ def _note(signs: _Signs, at: int, name: str, found: bool) -> None:
 
 
 def _assents(sentence: Sentence) -> bool:
-    return bool(clear(sentence.hits, "assent", "absolve_scope")) and "not" not in sentence.words[:2]
+    if "not" in sentence.words[:2]:
+        return False
+    guess = min((start for start, _ in sentence.hits.get("tentative", ())), default=len(sentence.words))
+    return any(start <= guess for start, _ in clear(sentence.hits, "assent", "absolve_scope"))
 
 
 def _read_fault(signs: _Signs, at: int, sentence: Sentence, shape: Shape) -> None:
-    if "absolve" not in sentence.hits and signs.blames != at:
+    hits = sentence.hits
+    if "absolve" not in hits and signs.blames != at:
         return
-    spans = clear(sentence.hits, "absolve", *ABSOLVE_NOT)
-    absolved = not sentence.question and not _if(sentence) and any(not _hedged(sentence, s[0]) for s in spans)
+    spans = [*clear(hits, "absolve", *ABSOLVE_NOT), *hits.get("absolve_sure", ())]
+    absolved = not (sentence.question or "supposed" in hits or _if(sentence)) and any(not _hedged(sentence, s[0]) for s in spans)
     if shape.blames_self:
         _note(signs, at, "contradicts", absolved)
         _note(signs, at, "affirms", signs.blames == at)
@@ -236,28 +203,98 @@ def _hedged(sentence: Sentence, start: int) -> bool:
 
 
 def _if(sentence: Sentence) -> bool:
-    return not sentence.words[:1] or sentence.words[0] in ("if", "whether", "unless", "suppose")
+    if not sentence.words or sentence.words[0] in ("if", "whether", "unless", "suppose"):
+        return True
+    return any(start <= 1 for start, _ in sentence.hits.get("tentative", ()))
 
 
 def _read_other(
-    signs: _Signs, at: int, sentence: Sentence, shape: Shape, claim: Claim, touches: bool, firm: bool
+    signs: _Signs, at: int, sentence: Sentence, shape: Shape, claim: Claim, told: Sequence[Token], firm: bool
 ) -> None:
-    """Note what a sentence says of a belief, a forecast or a guess at somebody's mind."""
-    negated = sentence.has("negation")
-    hedged = sentence.has("conditional", "open_answer", "partial")
-    asserted = not sentence.question and not hedged and (shape.negative or not sentence.has("doubt"))
-    agrees = sentence.has("strong_assent", "assent_weak", "assent")
-    if claim.kind == "mind_reading" and sentence.has("hostile_mind") and not shape.negative:
-        _note(signs, at, "affirms", asserted and not _denies(sentence))
-    if claim.kind == "forecast" and sentence.has("doom") and shape.doom:
-        _note(signs, at, "affirms", (asserted and signs.loose == at) or agrees)
-    if touches:
-        same = negated == shape.negative
-        firm = firm or claim.truth == "true"
-        _note(signs, at, "affirms", same and firm and (asserted or (agrees and not hedged)))
-        _note(signs, at, "contradicts", negated and not same)
+    """Note what a sentence says of a belief, a forecast or a guess at somebody's mind.
+
+    Args:
+        signs: What was found so far.
+        at: Position of the sentence.
+        sentence: The sentence.
+        shape: What the claim says.
+        claim: The claim.
+        told: Words that hit cues of the claim, if what is claimed is among them.
+        firm: Whether the claim may be taken to be asserted without a word of agreement.
+    """
+    if sentence.question:
+        return
+    stressed = sentence.has(*_STRESS)
+    asserted = not sentence.has(*_HEDGING) and (
+        shape.negative or (not sentence.has("doubt_first") and (stressed or not sentence.has("doubt", "contrast")))
+    )
+    if claim.kind == "mind_reading":
+        if sentence.has("hostile_mind") and not shape.negative:
+            _note(signs, at, "affirms", asserted and not _denies(sentence))
+        _note(signs, at, "affirms", sentence.has("hostile_if"))
+    if claim.kind == "forecast" and sentence.has("doom"):
+        _note(signs, at, "affirms", asserted and (stressed or signs.loose == at))
+    if told:
+        agreement = _agreement(sentence, shape, told)
+        _note(signs, at, "affirms", agreement + stressed > 0 and firm and asserted)
+        _note(signs, at, "contradicts", agreement < 0)
     if claim.kind == "belief" and sentence.has("strong_assent") and signs.loose == at:
         _note(signs, at, "affirms", asserted)
+
+
+_STRESS: Final = ("verdict", "assent", "assent_weak")
+_HEDGING: Final = ("conditional", "open_answer", "partial", "supposed", "reported", "tentative")
+
+
+def _agreement(sentence: Sentence, shape: Shape, told: Sequence[Token]) -> int:
+    """Return whether a sentence says what a claim says (above 0) or the opposite, going by its words and negations."""
+    found = 0
+    for token in told:
+        if not token.strong & shape.predicate:
+            continue
+        one = sentence.stems[token.at]
+        # "Without you", "nobody": the negation is in the cue itself.
+        if sentence.words[token.at] in _NEGATIONS:
+            return 1
+        same = negated_at(sentence, token.at) == shape.needs_negation(one)
+        if same and (one in shape.denied or one in shape.whole):
+            return 1
+        found += 1 if same else -1
+    return found
+
+
+_NEGATIONS: Final = frozenset("not never no nobody nothing none nowhere without hardly".split())
+
+
+def _says_no(sentence: Sentence) -> bool:
+    """Whether a clause of it is but a "no"."""
+    ends = (*sentence.breaks[1:], len(sentence.words))
+    return any(
+        end - begin <= 2 and sentence.words[end - 1] == "no"
+        for begin, end in zip(sentence.breaks, ends, strict=True)
+    )
+
+
+def _read_stress(
+    reply: Reply, signs: _Signs, at: int, sentence: Sentence, entry: Entry, here: Sequence[Token]
+) -> None:
+    """Note a verdict on whom or what a claim is about: "they've obviously decided", with nothing told that shows it."""
+    if sentence.question or not sentence.has("verdict", "assent", "extreme") or sentence.has(*_SOFT):
+        return
+    others = reply.view.masks["claims"] & ~entry.mask
+    if not any(t.strong for t in here) and (
+        not sentence.has("verdict", "assent") or any(t.strong & others for t in reply.tokens[at])
+    ):
+        return
+    if any(there == at for _, there in reply.items(Fact)):
+        return
+    _note(signs, at, "affirms", True)
+
+
+_SOFT: Final = (
+    "conditional", "open_answer", "partial", "doubt", "doubt_first", "contrast", "goodwill", "supposed",
+    "reported",
+)  # fmt: skip
 
 
 def _denies(sentence: Sentence) -> bool:
@@ -290,6 +327,8 @@ def _on_true(signs: _Signs) -> tuple[int, int | None]:
     sign = signs.affirms
     if sign is None and (signs.loose is not None or signs.reason is not None):
         sign = signs.assents
+        if sign is None and signs.reason is not None:
+            sign = signs.confirms
     if sign is None and signs.asked and signs.opens is not None:
         return 1, signs.opens
     return (0, None) if sign is None else (2 if signs.reason is not None else 1, sign)
@@ -304,25 +343,44 @@ def _on_open(signs: _Signs) -> tuple[int, int | None]:
 
 
 def _on_untrue(claim: Claim, signs: _Signs) -> tuple[int, int | None]:
+    fault, reasoned = claim.kind == "fault", signs.reason is not None
     if signs.affirms is not None:
-        return -2, signs.affirms
-    if signs.assents is not None and signs.about is not None and signs.reason is None:
+        # What was told against it, and a word that weighs it: then a bold clause is but half of what is said.
+        weighed = _conceded(signs)
+        if fault and (weighed == signs.affirms or weighed != signs.partial):
+            weighed = None
+        return (2, weighed) if reasoned and weighed is not None else (-2, signs.affirms)
+    if signs.assents is not None and signs.loose is not None and not reasoned:
         return -2, signs.assents
     endorsed = signs.endorses is not None and signs.doubts is None and signs.partial is None
-    if endorsed and signs.reason is None and signs.endorses is not None:
+    if endorsed and not reasoned and signs.endorses is not None:
         return -2, signs.endorses
-    fault = claim.kind == "fault"
-    fair = signs.partial if fault or signs.loose is not None else None
+    fair = signs.partial if fault or reasoned or signs.loose is not None else None
     fair = signs.contradicts if fair is None else fair
-    if fair is not None and (fault or signs.reason is not None or signs.loose is not None):
-        return (2, fair) if signs.reason is not None else (1, fair)
-    doubt = signs.doubts if signs.doubts is not None else signs.opens
-    if signs.objects is not None and signs.reason is not None:
+    if fair is not None and (fault or reasoned or signs.loose is not None):
+        return (2, fair) if reasoned else (1, fair)
+    return _on_doubted(fault, signs)
+
+
+def _conceded(signs: _Signs) -> int | None:
+    """Return the first word that limits an affirmation or takes it back."""
+    marks = (signs.partial, signs.objects, signs.contradicts, signs.doubts, signs.contrasts, signs.infers)
+    return next((mark for mark in marks if mark is not None), None)
+
+
+def _on_doubted(fault: bool, signs: _Signs) -> tuple[int, int | None]:
+    """Return the level of a reply that neither affirms an untrue claim nor denies it outright."""
+    reasoned = signs.reason is not None
+    if signs.objects is not None and reasoned:
         return 2, signs.objects
+    if signs.infers is not None and reasoned and not fault:
+        return 2, signs.infers
+    marks = (signs.doubts, signs.contrasts, signs.opens)
+    doubt = next((mark for mark in marks if mark is not None), None)
     # What answers a question need not name the matter again, but it has to answer.
     about = signs.about is not None or (signs.asked and signs.opens is not None)
     if doubt is not None and (about or (signs.echoes and not fault)):
-        if signs.reason is not None:
+        if reasoned:
             return 2, doubt
         return (1, doubt) if about else (0, None)
     return 0, None
