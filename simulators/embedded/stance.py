@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from empathy_gym.simulators.embedded.claims import Shape, negated_at, shape_of
 from empathy_gym.simulators.embedded.items import Entry, Token
 from empathy_gym.simulators.embedded.phrases import clear
 from empathy_gym.simulators.embedded.reply import Reply, enough
 from empathy_gym.simulators.embedded.sentences import Sentence
+from empathy_gym.simulators.embedded.signs import Signs, level_of
 from empathy_gym.simulators.scenario import Claim, Fact
 
+Marks = Set[str]
+"""The categories of phrases that a sentence has, of those looked for here."""
 ABSOLVE_NOT: Final = ("absolve_scope",)
 NONE: Final[frozenset[str]] = frozenset()
-
-@dataclass(slots=True)
-class _Signs:
-    """What the sentences of a reply say about one claim: the first sentence of each sign, or None."""
-
-    affirms: int | None = None
-    partial: int | None = None
-    opens: int | None = None
-    doubts: int | None = None
-    blames: int | None = None
-    assents: int | None = None
-    objects: int | None = None
-    endorses: int | None = None
-    contradicts: int | None = None
-    confirms: int | None = None
-    contrasts: int | None = None
-    infers: int | None = None
-    about: int | None = None
-    loose: int | None = None
-    reason: int | None = None
-    echoes: bool = False
-    asked: bool = False
 
 
 def stance(reply: Reply) -> tuple[int, bool]:
@@ -49,13 +29,15 @@ def stance(reply: Reply) -> tuple[int, bool]:
     levels: list[tuple[int, int]] = []
     by_claim: dict[str, tuple[int, int]] = {}
     unjust = False
-    read = [(e.item, _read(reply, e, e.item)) for e in reply.view.entries["claims"] if isinstance(e.item, Claim)]
+    entries = reply.view.entries["claims"]
+    marks = [_MARKS.intersection(sentence.hits) for sentence in reply.sentences] if entries else []
+    read = [(cast("Claim", entry.item), _read(reply, entry, marks)) for entry in entries]
     reasoned = any(signs.reason is not None for _, signs in read)
     for claim, signs in read:
         if reasoned and signs.reason is None:
             # "You're right" goes with the claim that a reason is given for.
             signs.assents = signs.endorses = None
-        level, at = _level(claim, signs)
+        level, at = level_of(claim, signs)
         unjust = unjust or (
             claim.kind == "fault" and claim.truth in ("true", "open") and signs.blames is not None
         )
@@ -83,53 +65,111 @@ def _blanket(reply: Reply) -> bool:
     return False
 
 
-def _read(reply: Reply, entry: Entry, claim: Claim) -> _Signs:
+def _read(reply: Reply, entry: Entry, marks: Sequence[Marks]) -> Signs:
+    claim = cast("Claim", entry.item)
     shape = shape_of(reply.view, entry, claim)
     shared = [shape.wording.intersection(sentence.stems) for sentence in reply.sentences]
-    signs = _Signs(about=reply.mentioned.get(claim.id), reason=_reason(reply, claim, shape, shared))
-    echoed = frozenset().union(*shared)
-    signs.echoes = len(echoed & shape.readings) >= 3 or len(echoed) >= 5
-    signs.asked = _asked(reply, claim)
+    signs = Signs(about=reply.mentioned.get(claim.id), reason=_reason(reply, claim, shape, shared))
     mask, fault, stressed_before = entry.mask, claim.kind == "fault", False
     for at, sentence in enumerate(reply.sentences):
         here = [t for t in reply.tokens[at] if (t.strong | t.weak) & mask]
-        hits = sentence.hits
-        if not here and _TELLING.isdisjoint(hits) and _FAULT.isdisjoint(sentence.words):
+        own = marks[at]
+        if not here and own.isdisjoint(_TELLING) and _FAULT.isdisjoint(sentence.words):
             continue
-        firm = enough(entry, here) if here else False
+        firm = bool(here) and enough(entry, here)
         touches = firm or any(t.strong & shape.predicate for t in here)
         names_fault = fault and not _FAULT.isdisjoint(sentence.words)
         if (touches or names_fault) and signs.about is None:
             signs.about = at
-        _note(signs, at, "loose", names_fault or any(token.strong for token in here))
-        for name, category in _SIGNS:
-            if category in hits:
-                _note(signs, at, name, True)
-        if not sentence.question:
-            if "no" in sentence.words and _says_no(sentence):
-                _note(signs, at, "confirms" if shape.negative or fault else "contradicts", True)
-            _note(signs, at, "endorses", "endorse" in hits)
-            _note(signs, at, "confirms", "confirm" in hits)
-            _note(signs, at, "assents", "assent" in hits and _assents(sentence))
-        if "blame" in hits and "harsh_truth" in hits:
-            _note(signs, at, "blames", bool(clear(hits, "blame", "blame_not")))
+        if names_fault or any(token.strong for token in here):
+            signs.note(at, "loose")
+        _note_signs(signs, at, sentence, own, negative=shape.negative or fault)
         if fault:
             _read_fault(signs, at, sentence, shape)
-            continue
-        if not firm and not _ABSOLVES.isdisjoint(hits):
-            continue
-        # To retell what was told is not to agree, unless one says so.
-        stressed = stressed_before or sentence.has(*_STRESS)
-        bare = not stressed and any(there == at for fact, there in reply.items(Fact) if fact.id != claim.voiced_by)
-        if not bare:
-            sure = stressed or firm or claim.truth == "true" or "extreme" in hits
-            _read_other(signs, at, sentence, shape, claim, here if touches else [], sure)
-        elif touches:
-            _note(signs, at, "contradicts", _agreement(sentence, shape, here) < 0)
-        if here and not touches:
-            _read_stress(reply, signs, at, sentence, entry, here)
-        stressed_before = sentence.has(*_STRESS)
+        elif firm or own.isdisjoint(_ABSOLVES):
+            told = here if touches else []
+            _read_plain(reply, signs, at, entry, shape, told, firm, own, stressed_before)
+            if here and not touches:
+                _read_stress(reply, signs, at, entry, here, own)
+            stressed_before = not own.isdisjoint(_STRESS)
+    if signs.opens is not None:
+        signs.asked = _asked(reply, claim)
+    if signs.doubts is not None or signs.opens is not None or signs.contrasts is not None:
+        echoed = frozenset().union(*shared)
+        signs.echoes = len(echoed & shape.readings) >= 3 or len(echoed) >= 5
     return signs
+
+
+def _read_plain(
+    reply: Reply,
+    signs: Signs,
+    at: int,
+    entry: Entry,
+    shape: Shape,
+    told: Sequence[Token],
+    firm: bool,
+    own: Marks,
+    before: bool,
+) -> None:
+    """Read a sentence on a belief, a forecast or a guess at somebody's mind.
+
+    To retell what was told is not to agree, unless one says so.
+
+    Args:
+        reply: The reply.
+        signs: What was found so far.
+        at: Position of the sentence.
+        entry: The claim's entry.
+        shape: What the claim says.
+        told: Words that hit cues of the claim, if what is claimed is among them.
+        firm: Whether they mention the claim by themselves.
+        own: Marks of the sentence.
+        before: Whether the sentence before agreed, or was sure of itself.
+    """
+    claim, sentence = cast("Claim", entry.item), reply.sentences[at]
+    if not told and own.isdisjoint(_SAYING):
+        return
+    stressed = not own.isdisjoint(_STRESS)
+    if sentence.question or not (stressed or before or not _retells(reply, at, claim.voiced_by)):
+        if told and not sentence.question and _agreement(sentence, shape, told) < 0:
+            signs.note(at, "contradicts")
+        return
+    asserted = own.isdisjoint(_HEDGING) and (
+        shape.negative or ("doubt_first" not in own and (stressed or own.isdisjoint(_TURNS)))
+    )
+    if told:
+        agreement = _agreement(sentence, shape, told)
+        sure = stressed or before or firm or claim.truth == "true" or "extreme" in own
+        if agreement + stressed > 0 and sure and asserted:
+            signs.note(at, "affirms")
+        if agreement < 0:
+            signs.note(at, "contradicts")
+    if "hostile_if" in own and claim.kind == "mind_reading":
+        signs.note(at, "affirms")
+    if asserted and _says_worst(
+        claim, shape, sentence, own, stressed or signs.loose == at, signs.loose == at
+    ):
+        signs.note(at, "affirms")
+
+
+def _says_worst(
+    claim: Claim, shape: Shape, sentence: Sentence, own: Marks, stressed: bool, named: bool
+) -> bool:
+    """Whether a sentence says the worst of somebody's mind or of what is to come, as the claim does."""
+    if claim.kind == "mind_reading":
+        return "hostile_mind" in own and not shape.negative and not _denies(sentence)
+    if claim.kind == "forecast":
+        return "doom" in own and stressed
+    return "strong_assent" in own and named
+
+
+def _retells(reply: Reply, at: int, voiced_by: str | None = None) -> bool:
+    """Whether a sentence mentions a fact, but for the one with which a claim is voiced."""
+    known = reply.view.index.entries
+    return any(
+        there == at and id_ != voiced_by and known[id_].kind == "facts"
+        for id_, there in reply.mentioned.items()
+    )
 
 
 def _asked(reply: Reply, claim: Claim) -> bool:
@@ -140,38 +180,63 @@ def _asked(reply: Reply, claim: Claim) -> bool:
     return len(reply.request.claims) == 1 and last.rstrip().endswith("?")
 
 
-_SIGNS: Final = (
-    ("opens", "open_answer"), ("partial", "partial"), ("doubts", "doubt"), ("objects", "doubt_first"),
-    ("contrasts", "contrast"), ("infers", "inference"),
-)  # fmt: skip
-_TELLING: Final = frozenset(
-    {
-        "open_answer",
-        "partial",
-        "doubt",
-        "doubt_first",
-        "contrast",
-        "inference",
-        "endorse",
-        "assent",
-        "strong_assent",
-        "confirm",
-        "blame",
-        "absolve",
-        "hostile_mind",
-        "hostile_if",
-        "absolve_sure",
-        "doom",
-    }
-)
+_GENERAL_SIGNS: Final = {
+    "open_answer": "opens",
+    "partial": "partial",
+    "doubt": "doubts",
+    "doubt_first": "objects",
+    "contrast": "contrasts",
+    "inference": "infers",
+}
+_AGREEING_SIGNS: Final = {"endorse": "endorses", "confirm": "confirms", "assent": "assents"}
+_GENERAL: Final = frozenset(_GENERAL_SIGNS)
+_AGREEING: Final = frozenset(_AGREEING_SIGNS)
+_ASKED: Final = frozenset({"open_answer", "inference"})
+"""Signs that a question can give."""
+_TURNS: Final = frozenset({"doubt", "contrast", "inference"})
+_STRESS: Final = frozenset({"verdict", "assent", "assent_weak"})
+_SURE: Final = frozenset({"verdict", "assent", "extreme"})
+_HEDGING: Final = frozenset({"conditional", "open_answer", "partial", "supposed", "reported", "tentative"})
+_SOFT: Final = (_HEDGING - {"tentative"}) | {"doubt", "doubt_first", "contrast", "goodwill"}
+_SAYING: Final = frozenset({"hostile_mind", "hostile_if", "doom", "strong_assent"})
+_TELLING: Final = _GENERAL | _AGREEING | _SAYING | {"blame", "absolve", "absolve_sure"}
 """Categories of phrases that say something of a claim which is not named."""
+_MARKS: Final = _TELLING | _STRESS | _SURE | _SOFT | {"tentative", "advice", "dismissal", "harsh_truth"}
+"""All that is looked for."""
 _ABSOLVES: Final = frozenset({"absolve", "absolve_sure"})
 _FAULT: Final = frozenset({"fault", "blame", "mistake", "wrong", "responsible", "responsibility", "guilty"})
 
 
-def _note(signs: _Signs, at: int, name: str, found: bool) -> None:
-    if found and getattr(signs, name) is None:
-        setattr(signs, name, at)
+def _note_signs(signs: Signs, at: int, sentence: Sentence, own: Marks, negative: bool) -> None:
+    """Note what a sentence says of any claim: that it is open, partly so, doubted, weighed, or so.
+
+    Args:
+        signs: What was found so far.
+        at: Position of the sentence.
+        sentence: The sentence.
+        own: Its marks.
+        negative: Whether the claim says that something is not so: "no" agrees with it.
+    """
+    if not sentence.question and "no" in sentence.words and _says_no(sentence):
+        signs.note(at, "confirms" if negative else "denies")
+    if not own:
+        return
+    supposed, advised = "supposed" in own, "advice" in own
+    for category in own & _GENERAL:
+        if advised and category != "open_answer":
+            continue
+        if category in _ASKED if sentence.question else not (supposed and category in _TURNS):
+            signs.note(at, _GENERAL_SIGNS[category])
+            if category in _TURNS:
+                signs.turned = at
+    signs.dismissed = signs.dismissed or "dismissal" in own
+    if sentence.question:
+        return
+    for category in own & _AGREEING:
+        if category != "assent" or _assents(sentence):
+            signs.note(at, _AGREEING_SIGNS[category])
+    if "blame" in own and "harsh_truth" in own and clear(sentence.hits, "blame", "blame_not"):
+        signs.note(at, "blames")
 
 
 def _assents(sentence: Sentence) -> bool:
@@ -181,18 +246,16 @@ def _assents(sentence: Sentence) -> bool:
     return any(start <= guess for start, _ in clear(sentence.hits, "assent", "absolve_scope"))
 
 
-def _read_fault(signs: _Signs, at: int, sentence: Sentence, shape: Shape) -> None:
+def _read_fault(signs: Signs, at: int, sentence: Sentence, shape: Shape) -> None:
     hits = sentence.hits
     if "absolve" not in hits and signs.blames != at:
         return
     spans = [*clear(hits, "absolve", *ABSOLVE_NOT), *hits.get("absolve_sure", ())]
-    absolved = not (sentence.question or "supposed" in hits or _if(sentence)) and any(not _hedged(sentence, s[0]) for s in spans)
-    if shape.blames_self:
-        _note(signs, at, "contradicts", absolved)
-        _note(signs, at, "affirms", signs.blames == at)
-    else:
-        _note(signs, at, "affirms", absolved)
-        _note(signs, at, "contradicts", signs.blames == at)
+    meant = not (sentence.question or "supposed" in hits or _if(sentence))
+    if meant and any(not _hedged(sentence, span[0]) for span in spans):
+        signs.note(at, "contradicts" if shape.blames_self else "affirms")
+    if signs.blames == at:
+        signs.note(at, "affirms" if shape.blames_self else "contradicts")
 
 
 _HEDGES: Final = frozenset({"may", "might", "could", "if", "whether", "perhaps", "maybe", "possibly"})
@@ -206,44 +269,6 @@ def _if(sentence: Sentence) -> bool:
     if not sentence.words or sentence.words[0] in ("if", "whether", "unless", "suppose"):
         return True
     return any(start <= 1 for start, _ in sentence.hits.get("tentative", ()))
-
-
-def _read_other(
-    signs: _Signs, at: int, sentence: Sentence, shape: Shape, claim: Claim, told: Sequence[Token], firm: bool
-) -> None:
-    """Note what a sentence says of a belief, a forecast or a guess at somebody's mind.
-
-    Args:
-        signs: What was found so far.
-        at: Position of the sentence.
-        sentence: The sentence.
-        shape: What the claim says.
-        claim: The claim.
-        told: Words that hit cues of the claim, if what is claimed is among them.
-        firm: Whether the claim may be taken to be asserted without a word of agreement.
-    """
-    if sentence.question:
-        return
-    stressed = sentence.has(*_STRESS)
-    asserted = not sentence.has(*_HEDGING) and (
-        shape.negative or (not sentence.has("doubt_first") and (stressed or not sentence.has("doubt", "contrast")))
-    )
-    if claim.kind == "mind_reading":
-        if sentence.has("hostile_mind") and not shape.negative:
-            _note(signs, at, "affirms", asserted and not _denies(sentence))
-        _note(signs, at, "affirms", sentence.has("hostile_if"))
-    if claim.kind == "forecast" and sentence.has("doom"):
-        _note(signs, at, "affirms", asserted and (stressed or signs.loose == at))
-    if told:
-        agreement = _agreement(sentence, shape, told)
-        _note(signs, at, "affirms", agreement + stressed > 0 and firm and asserted)
-        _note(signs, at, "contradicts", agreement < 0)
-    if claim.kind == "belief" and sentence.has("strong_assent") and signs.loose == at:
-        _note(signs, at, "affirms", asserted)
-
-
-_STRESS: Final = ("verdict", "assent", "assent_weak")
-_HEDGING: Final = ("conditional", "open_answer", "partial", "supposed", "reported", "tentative")
 
 
 def _agreement(sentence: Sentence, shape: Shape, told: Sequence[Token]) -> int:
@@ -276,25 +301,18 @@ def _says_no(sentence: Sentence) -> bool:
 
 
 def _read_stress(
-    reply: Reply, signs: _Signs, at: int, sentence: Sentence, entry: Entry, here: Sequence[Token]
+    reply: Reply, signs: Signs, at: int, entry: Entry, here: Sequence[Token], own: Marks
 ) -> None:
     """Note a verdict on whom or what a claim is about: "they've obviously decided", with nothing told that shows it."""
-    if sentence.question or not sentence.has("verdict", "assent", "extreme") or sentence.has(*_SOFT):
+    if own.isdisjoint(_SURE) or not own.isdisjoint(_SOFT) or reply.sentences[at].question:
         return
     others = reply.view.masks["claims"] & ~entry.mask
     if not any(t.strong for t in here) and (
-        not sentence.has("verdict", "assent") or any(t.strong & others for t in reply.tokens[at])
+        ("verdict" not in own and "assent" not in own) or any(t.strong & others for t in reply.tokens[at])
     ):
         return
-    if any(there == at for _, there in reply.items(Fact)):
-        return
-    _note(signs, at, "affirms", True)
-
-
-_SOFT: Final = (
-    "conditional", "open_answer", "partial", "doubt", "doubt_first", "contrast", "goodwill", "supposed",
-    "reported",
-)  # fmt: skip
+    if not _retells(reply, at):
+        signs.note(at, "affirms")
 
 
 def _denies(sentence: Sentence) -> bool:
@@ -312,75 +330,3 @@ def _reason(reply: Reply, claim: Claim, shape: Shape, shared: Sequence[Set[str]]
             if len(both) >= 4 or len(both & shape.readings) >= 2:
                 return here
     return None
-
-
-def _level(claim: Claim, signs: _Signs) -> tuple[int, int | None]:
-    """Return the level that the signs stand for, and the sentence it rests on."""
-    if claim.truth == "true":
-        return _on_true(signs)
-    if claim.truth == "open":
-        return _on_open(signs)
-    return _on_untrue(claim, signs)
-
-
-def _on_true(signs: _Signs) -> tuple[int, int | None]:
-    sign = signs.affirms
-    if sign is None and (signs.loose is not None or signs.reason is not None):
-        sign = signs.assents
-        if sign is None and signs.reason is not None:
-            sign = signs.confirms
-    if sign is None and signs.asked and signs.opens is not None:
-        return 1, signs.opens
-    return (0, None) if sign is None else (2 if signs.reason is not None else 1, sign)
-
-
-def _on_open(signs: _Signs) -> tuple[int, int | None]:
-    if signs.affirms is not None:
-        return -1, signs.affirms
-    if signs.opens is not None and (signs.loose is not None or signs.reason is not None or signs.asked):
-        return (2, signs.opens) if signs.reason is not None else (1, signs.opens)
-    return 0, None
-
-
-def _on_untrue(claim: Claim, signs: _Signs) -> tuple[int, int | None]:
-    fault, reasoned = claim.kind == "fault", signs.reason is not None
-    if signs.affirms is not None:
-        # What was told against it, and a word that weighs it: then a bold clause is but half of what is said.
-        weighed = _conceded(signs)
-        if fault and (weighed == signs.affirms or weighed != signs.partial):
-            weighed = None
-        return (2, weighed) if reasoned and weighed is not None else (-2, signs.affirms)
-    if signs.assents is not None and signs.loose is not None and not reasoned:
-        return -2, signs.assents
-    endorsed = signs.endorses is not None and signs.doubts is None and signs.partial is None
-    if endorsed and not reasoned and signs.endorses is not None:
-        return -2, signs.endorses
-    fair = signs.partial if fault or reasoned or signs.loose is not None else None
-    fair = signs.contradicts if fair is None else fair
-    if fair is not None and (fault or reasoned or signs.loose is not None):
-        return (2, fair) if reasoned else (1, fair)
-    return _on_doubted(fault, signs)
-
-
-def _conceded(signs: _Signs) -> int | None:
-    """Return the first word that limits an affirmation or takes it back."""
-    marks = (signs.partial, signs.objects, signs.contradicts, signs.doubts, signs.contrasts, signs.infers)
-    return next((mark for mark in marks if mark is not None), None)
-
-
-def _on_doubted(fault: bool, signs: _Signs) -> tuple[int, int | None]:
-    """Return the level of a reply that neither affirms an untrue claim nor denies it outright."""
-    reasoned = signs.reason is not None
-    if signs.objects is not None and reasoned:
-        return 2, signs.objects
-    if signs.infers is not None and reasoned and not fault:
-        return 2, signs.infers
-    marks = (signs.doubts, signs.contrasts, signs.opens)
-    doubt = next((mark for mark in marks if mark is not None), None)
-    # What answers a question need not name the matter again, but it has to answer.
-    about = signs.about is not None or (signs.asked and signs.opens is not None)
-    if doubt is not None and (about or (signs.echoes and not fault)):
-        if reasoned:
-            return 2, doubt
-        return (1, doubt) if about else (0, None)
-    return 0, None
