@@ -115,7 +115,7 @@ def _on_doubted(fault: bool, signs: Signs) -> tuple[int, int | None]:
         return 2, signs.objects
     if signs.infers is not None and reasoned and not fault:
         return 2, signs.infers
-    marks = (signs.doubts, signs.opens, signs.contrasts if reasoned else None)
+    marks = (signs.doubts, signs.objects, signs.opens, signs.contrasts if reasoned else None)
     doubt = next((mark for mark in marks if mark is not None), None)
     # What answers a question need not name the matter again, but it has to answer.
     about = signs.about is not None or (signs.asked and signs.opens is not None)

@@ -30,7 +30,7 @@ def stance(reply: Reply) -> tuple[int, bool]:
     by_claim: dict[str, tuple[int, int]] = {}
     unjust = False
     entries = reply.view.entries["claims"]
-    marks = [_MARKS.intersection(sentence.hits) for sentence in reply.sentences] if entries else []
+    marks = [_marks(sentence) for sentence in reply.sentences] if entries else []
     read = [(cast("Claim", entry.item), _read(reply, entry, marks)) for entry in entries]
     reasoned = any(signs.reason is not None for _, signs in read)
     for claim, signs in read:
@@ -51,6 +51,12 @@ def stance(reply: Reply) -> tuple[int, bool]:
     reply.touched.update(id_ for id_, (own, _) in by_claim.items() if own == level)
     reply.quote("stance", at)
     return level, unjust
+
+
+def _marks(sentence: Sentence) -> Marks:
+    hits = sentence.hits
+    found = _MARKS.intersection(hits)
+    return found | _NO if "negation" in hits and not sentence.question and _says_no(sentence) else found
 
 
 def _blanket(reply: Reply) -> bool:
@@ -196,13 +202,17 @@ _ASKED: Final = frozenset({"open_answer", "inference"})
 _TURNS: Final = frozenset({"doubt", "contrast", "inference"})
 _STRESS: Final = frozenset({"verdict", "assent", "assent_weak"})
 _SURE: Final = frozenset({"verdict", "assent", "extreme"})
-_HEDGING: Final = frozenset({"conditional", "open_answer", "partial", "supposed", "reported", "tentative"})
+_HEDGING: Final = frozenset(
+    {"conditional", "open_answer", "partial", "supposed", "reported", "tentative", "advice"}
+)
 _SOFT: Final = (_HEDGING - {"tentative"}) | {"doubt", "doubt_first", "contrast", "goodwill"}
 _SAYING: Final = frozenset({"hostile_mind", "hostile_if", "doom", "strong_assent"})
-_TELLING: Final = _GENERAL | _AGREEING | _SAYING | {"blame", "absolve", "absolve_sure"}
+_TELLING: Final = _GENERAL | _AGREEING | _SAYING | {"blame", "absolve", "absolve_sure", "says_no"}
 """Categories of phrases that say something of a claim which is not named."""
 _MARKS: Final = _TELLING | _STRESS | _SURE | _SOFT | {"tentative", "advice", "dismissal", "harsh_truth"}
 """All that is looked for."""
+_NO: Final = frozenset({"says_no"})
+"""The mark of a sentence that answers "no"."""
 _ABSOLVES: Final = frozenset({"absolve", "absolve_sure"})
 _FAULT: Final = frozenset({"fault", "blame", "mistake", "wrong", "responsible", "responsibility", "guilty"})
 
@@ -217,7 +227,7 @@ def _note_signs(signs: Signs, at: int, sentence: Sentence, own: Marks, negative:
         own: Its marks.
         negative: Whether the claim says that something is not so: "no" agrees with it.
     """
-    if not sentence.question and "no" in sentence.words and _says_no(sentence):
+    if "says_no" in own:
         signs.note(at, "confirms" if negative else "denies")
     if not own:
         return
@@ -248,12 +258,13 @@ def _assents(sentence: Sentence) -> bool:
 
 def _read_fault(signs: Signs, at: int, sentence: Sentence, shape: Shape) -> None:
     hits = sentence.hits
-    if "absolve" not in hits and signs.blames != at:
-        return
-    spans = [*clear(hits, "absolve", *ABSOLVE_NOT), *hits.get("absolve_sure", ())]
-    meant = not (sentence.question or "supposed" in hits or _if(sentence))
-    if meant and any(not _hedged(sentence, span[0]) for span in spans):
-        signs.note(at, "contradicts" if shape.blames_self else "affirms")
+    if "supposed" not in hits and not _if(sentence):
+        # "How could that be your fault?" is no question.
+        spans = list(hits.get("absolve_sure", ()))
+        if "absolve" in hits and not sentence.question:
+            spans += clear(hits, "absolve", *ABSOLVE_NOT)
+        if any(not _hedged(sentence, span[0]) for span in spans):
+            signs.note(at, "contradicts" if shape.blames_self else "affirms")
     if signs.blames == at:
         signs.note(at, "affirms" if shape.blames_self else "contradicts")
 
@@ -293,6 +304,8 @@ _NEGATIONS: Final = frozenset("not never no nobody nothing none nowhere without 
 
 def _says_no(sentence: Sentence) -> bool:
     """Whether a clause of it is but a "no"."""
+    if "no" not in sentence.words:
+        return False
     ends = (*sentence.breaks[1:], len(sentence.words))
     return any(
         end - begin <= 2 and sentence.words[end - 1] == "no"
@@ -311,7 +324,7 @@ def _read_stress(
         ("verdict" not in own and "assent" not in own) or any(t.strong & others for t in reply.tokens[at])
     ):
         return
-    if not _retells(reply, at):
+    if not _retells(reply, at, cast("Claim", entry.item).voiced_by):
         signs.note(at, "affirms")
 
 
