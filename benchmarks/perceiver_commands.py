@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from empathy_gym.benchmarks.console import out, print_json, print_lines, reporting
+from empathy_gym.simulators.appraisal import LEVELS
 
 if TYPE_CHECKING:
     from empathy_gym.benchmarks.perception import FieldScore
@@ -25,22 +26,39 @@ Replies = Annotated[Path | None, typer.Option(help="Folder of labelled replies; 
 def evaluate(
     split: Annotated[str, typer.Option(help="Split of the situations: train, validation, test or all.")] = "test",
     replies: Replies = None,
+    structure: Annotated[bool, typer.Option("--structure", help="Without the learned heads.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Let the embedded perceiver read labelled replies, and compare field by field."""
     from empathy_gym.benchmarks.labelled import load_replies
     from empathy_gym.benchmarks.perception import evaluate as run
-    from empathy_gym.benchmarks.perception import swaps
+    from empathy_gym.benchmarks.perception import mean_kappa, swaps
     from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
 
     found = load_replies(replies, None if split == "all" else split)
-    scores = run(EmbeddedPerceiver(), found)
+    scores = run(EmbeddedPerceiver(learned=not structure), found)
     if as_json:
         print_json({score.field: dataclasses.asdict(score) for score in scores})
         return
     out().print(_table(f"{len(found):,} labelled replies, {split}", scores))
     stance = next(score for score in scores if score.field == "stance")
-    print_lines([f"Clear stances read as their opposite: {swaps(stance):.1%}."])
+    out().print(_confusion(stance))
+    print_lines([f"Clear stances read as their opposite: {swaps(stance):.1%}. Mean kappa: {mean_kappa(scores):.2f}."])
+
+
+@perceiver_app.command("train")
+@reporting
+def train(
+    target: Annotated[Path, typer.Option("--out", help="File for the weights.")],
+    replies: Replies = None,
+) -> None:
+    """Train the heads on labelled replies of train and validation, and write their weights."""
+    from empathy_gym.benchmarks.perceiver_training import train_heads
+
+    heads = train_heads(replies)
+    heads.save(target)
+    about = heads.provenance
+    print_lines([f"{len(heads.heads)} heads from {about['replies']:,} replies and {about['lines']:,} lines in {target}"])
 
 
 @perceiver_app.command("agreement")
@@ -64,6 +82,16 @@ def agreement(as_json: AsJson = False) -> None:
         print_json({score.field: dataclasses.asdict(score) for score in scores})
     else:
         out().print(_table(f"{len(pairs)} replies labelled twice, by one author", scores))
+
+
+def _confusion(score: FieldScore) -> Table:
+    levels = LEVELS[score.field]
+    table = Table(title=f"{score.field}: labels in rows, levels read in columns", title_justify="left")
+    for name in ("", *(f"{level:+d}" for level in levels)):
+        table.add_column(name, justify="right")
+    for level, row in zip(levels, score.confusion, strict=True):
+        table.add_row(f"{level:+d}", *(str(count) for count in row))
+    return table
 
 
 def _table(title: str, scores: Sequence[FieldScore]) -> Table:

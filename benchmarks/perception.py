@@ -156,3 +156,8 @@ def swaps(score: FieldScore) -> float:
     rows = score.confusion
     clear = sum(rows[low]) + sum(rows[high])
     return (rows[low][high] + rows[high][low]) / clear if clear else 0.0
+
+
+def mean_kappa(scores: Sequence[FieldScore]) -> float:
+    """Return the mean kappa of the fields that have one."""
+    return float(np.mean([score.kappa for score in scores if score.kappa is not None]))

@@ -9,16 +9,17 @@ a situation are the items of the request; `say` lines and `must_not_affirm` are 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Final, Protocol
+from typing import Final
 
 from empathy_gym.simulators.appraisal import LEVELS, Appraisal
 from empathy_gym.simulators.dialogue import PerceptionRequest
 from empathy_gym.simulators.embedded import acts, chinese, guards, spelling, understanding
 from empathy_gym.simulators.embedded.features import MAX_CHARACTERS
 from empathy_gym.simulators.embedded.items import Indices, View
+from empathy_gym.simulators.embedded.learned import default_heads
 from empathy_gym.simulators.embedded.lines import (
     Line,
     Said,
@@ -40,35 +41,18 @@ VERSION: Final = 2
 """Raise it with every change of code that changes a level."""
 
 
-class Head(Protocol):
-    """A learned correction of one field, applied after structure.
-
-    Attributes:
-        field: The field of the appraisal it may change.
-    """
-
-    field: str
-
-    def level(self, features: Mapping[str, int]) -> int | None:
-        """Return a level from the levels so far and counts of the reply, or None to leave it."""
-        ...
-
-
-HEADS: Final[tuple[Head, ...]] = ()
-"""Learned heads. None so far: nothing learned has beaten structure on held-out edits."""
-
-
 class EmbeddedPerceiver:
     """Reads replies into appraisals, offline.
 
     Args:
-        heads: Learned corrections, applied in order.
+        learned: Whether heads that were learned from labelled replies correct what structure finds.
     """
 
-    def __init__(self, heads: Sequence[Head] = HEADS) -> None:
-        self._heads = tuple(heads)
+    def __init__(self, learned: bool = True) -> None:
+        self._heads = default_heads() if learned else None
         self._indices = Indices()
-        self.fingerprint = f"embedded@{_content_hash()[:12]}"
+        kind = "embedded" if learned else "embedded-structure"
+        self.fingerprint = f"{kind}@{_content_hash()[:12]}"
 
     def perceive(self, items: Sequence[PerceptionRequest]) -> list[Appraisal]:
         """Return one appraisal for each request, in order; any string at all can be read."""
@@ -110,7 +94,9 @@ class EmbeddedPerceiver:
         for one in english:
             _take_apart(one)
         _read_harm(english)
-        _read_acts([one for one in english if one.form])
+        readable = [one for one in english if one.form]
+        _read_acts(readable)
+        self._correct(readable)
         return [self._appraisal(one) for one in batch]
 
     def _appraisal(self, one: _Pending) -> Appraisal:
@@ -119,7 +105,6 @@ class EmbeddedPerceiver:
         levels, evidence = {**one.levels, "form": one.form}, one.reply.evidence
         if one.form:
             levels["repetition"] = repetition(one.line, own_lines(one.request.messages))
-            levels = self._corrected(levels, one.sentences)
         return Appraisal(
             **levels,
             insight_kind=one.kind,
@@ -128,13 +113,15 @@ class EmbeddedPerceiver:
             guard=guards.safety(one.sentences) or one.guard,
         )
 
-    def _corrected(self, levels: dict[str, int], sentences: Sequence[Sentence]) -> dict[str, int]:
-        for head in self._heads:
-            features = {**levels, "words": sum(len(s.words) for s in sentences), "sentences": len(sentences)}
-            level = head.level(features)
-            if level is not None and level in LEVELS[head.field]:
-                levels[head.field] = level
-        return levels
+    def _correct(self, batch: Sequence[_Pending]) -> None:
+        """Let the heads take away from what structure has found."""
+        if self._heads is None or not batch:
+            return
+        texts = [one.request.reply[:MAX_CHARACTERS] for one in batch]
+        for one, levels in zip(batch, self._heads.correct(texts, [one.levels for one in batch]), strict=True):
+            one.levels = levels
+            if not levels["insight"]:
+                one.kind = None
 
 
 @dataclass(slots=True)
