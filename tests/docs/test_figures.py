@@ -10,16 +10,20 @@ from figures import (
     COUNTS,
     LIBRARY,
     README,
+    SHOWN,
     TABLE,
     TRANSCRIPTS,
     conversations,
     demo_table,
     library_counts,
     run_demo,
+    run_held_out,
 )
 
 from empathy_gym.benchmarks.suites import BLIND
 from empathy_gym.benchmarks.verify import verify
+from empathy_gym.simulators.library.compiler import load_temperaments
+from empathy_gym.simulators.scenario import NEEDS
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +40,13 @@ def test_the_counts_of_the_library_are_those_in_its_guide() -> None:
     assert COUNTS.findall(LIBRARY.read_text("utf-8")) == [library_counts()]
 
 
-def test_the_transcripts_are_what_the_oracle_says(demo: Path) -> None:
-    assert TRANSCRIPTS.read_text("utf-8") == conversations(demo)
+def test_the_transcripts_are_what_the_oracle_says(demo: Path, tmp_path: Path) -> None:
+    assert TRANSCRIPTS.read_text("utf-8") == conversations(demo, run_held_out(tmp_path / "other"))
+
+
+def test_the_transcripts_show_every_temperament_and_every_need() -> None:
+    assert {temperament for _, temperament in SHOWN} == {t.id for t in load_temperaments()}
+    assert {need for need, _ in SHOWN} == set(NEEDS)
 
 
 def test_the_policies_stand_where_the_readme_says(demo: Path) -> None:
