@@ -26,7 +26,7 @@ from empathy_gym.simulators.dialogue import (
     EmotionChange,
     UserState,
 )
-from empathy_gym.simulators.disclosure import what_comes_next
+from empathy_gym.simulators.disclosure import requested_with, what_comes_next
 from empathy_gym.simulators.errors import ConfigError, RecordError
 from empathy_gym.simulators.reading import ACTS, MOVES, Reading, read, worth
 from empathy_gym.simulators.scenario import Fact, Scenario, content_hash
@@ -301,6 +301,7 @@ class TableRule:
                 ("evasion", reading.evades),
                 ("caving", reading.caves),
                 ("boundary", len(reading.kept)),
+                ("declined", len(reading.declined)),
                 ("held", reading.holds),
             ):
                 if times:
@@ -363,7 +364,8 @@ def initial_state(scenario: Scenario, initial_emotion: int | None = None) -> Use
     if isinstance(emotion, bool) or not isinstance(emotion, int) or not 0 <= emotion <= 100:
         raise ConfigError(f"initial_emotion is {initial_emotion!r}; it must be an integer from 0 to 100.")
     told = tuple(fact.id for fact in opening_facts(scenario))
-    return UserState(emotion=emotion, trust=scenario.initial_trust, disclosed=told)
+    beats = tuple(requested_with(scenario, told))
+    return UserState(emotion=emotion, trust=scenario.initial_trust, disclosed=told, beats=beats)
 
 
 @functools.cache
