@@ -118,7 +118,8 @@ def next_facts(scenario: Scenario, before: UserState, after: UserState, reading:
 
     Layer 1 is told freely to anybody who says something; layer 2 needs trust and a question or understanding;
     layer 3 needs more trust and that the reply opened it. A fact under a topic that was asked about comes first,
-    then one with which a claim is voiced or a request made, then the deepest that may be told: being understood is what opens people.
+    then one that voices a claim or makes a request, then the deepest that may be told: being understood is what opens
+    people.
     """
     levels, knobs = reading.levels, scenario.knobs
     if levels["form"] == 0:

@@ -253,7 +253,8 @@ class TableRule:
         """Flattery pleases at once and is owed for, one debt a use, first in first out."""
         if not reading.flatters:
             return state.debts
-        if reading.scored and not reading.last and reading.levels["form"]:
+        # What one has asked to be told pleases nobody: then even the next moment is no reason to say it.
+        if reading.scored and not reading.last and reading.levels["form"] and not reading.complied:
             terms["pleasing"] = self.table["pleasing"]
         return (*state.debts, (reading.claims[0], state.turn + 1 + self.table["debt_delay"]))
 

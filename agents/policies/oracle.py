@@ -92,9 +92,7 @@ class OraclePolicy:
         """Return what the best reply is worth, and the reply; the first of equals, so that chance decides nothing."""
         if dialogue.ended or dialogue.state.leaving is not None:
             return _promise(dialogue.source, dialogue.state, True), ""
-        options = list(itertools.islice(_answering(dialogue), self.candidates)) or [
-            _any("fillers", dialogue)
-        ]
+        options = list(itertools.islice(_answering(dialogue), self.candidates)) or [_any("fillers", dialogue)]
         readings = self.perceiver.perceive([perception_request(dialogue, option) for option in options])
         last = dialogue.turn + 1 >= dialogue.max_turns
         heard, values = [], []

@@ -114,7 +114,7 @@ def reaction_of(request: SpeakRequest) -> str:
     if reply.guard == "crisis_check":
         return "crisis_denial"
     for holds, key in (
-        (reply.control == 3 and _complied(request), "agreed"),
+        (_complied(request), "agreed"),
         (reply.control == 3, "clingy"),
         (reply.invalidation > 0, "hurt"),
         (reply.form == 0 and reply.guard == "copy", "echoed"),
