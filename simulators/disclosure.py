@@ -140,7 +140,7 @@ def next_facts(scenario: Scenario, before: UserState, after: UserState, reading:
 @functools.lru_cache(maxsize=4096)
 def _by_urgency(situation: Situation, disclosed: tuple[str, ...]) -> tuple[Fact, ...]:
     """Return the facts not yet told: those that voice a claim or a request first, then deeper ones."""
-    voicing = {item.voiced_by for item in (*situation.claims, *situation.requests)}
+    voicing = {claim.voiced_by for claim in situation.claims} | {r.voiced_by for r in situation.requests}
     untold = [fact for fact in situation.facts if fact.id not in disclosed]
     return tuple(sorted(untold, key=lambda f: (f.id not in voicing, -f.layer)))
 
