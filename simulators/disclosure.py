@@ -7,7 +7,7 @@ or from a timer.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from empathy_gym.simulators.dialogue import (
@@ -17,7 +17,7 @@ from empathy_gym.simulators.dialogue import (
     boundaries_in_force,
     live_claims,
 )
-from empathy_gym.simulators.reading import Reading
+from empathy_gym.simulators.reading import REQUEST, Reading
 from empathy_gym.simulators.scenario import Claim, Fact, Scenario, Situation
 
 
@@ -50,6 +50,8 @@ def what_comes_next(
         beats.append("held")
     if reading.kept:
         beats.append("kept")
+    beats += [f"declined:{request}" for request in reading.declined]
+    beats += [f"complied:{request}" for request in reading.complied]
     matter = _push_back(scenario, after, reading) or _ask(table, scenario, after)
     if matter is not None:
         # An objection is news too; otherwise honesty would wear out what silence keeps fresh.
@@ -61,14 +63,21 @@ def what_comes_next(
         beats.append("decline")
         asked = (*asked, "decline")
         # They tell something easier instead, so that more trust never tells less.
-        told = before.disclosed
-        facts = [f for f in scenario.situation.facts if f.layer == 1 and f.id not in told][:1]
+        known = before.disclosed
+        facts = [f for f in scenario.situation.facts if f.layer == 1 and f.id not in known][:1]
     if after.misses >= 2:
         beats.append("hint")
     if not facts:
         return _changed(after, beats, asked)
-    disclosed = (*after.disclosed, *[fact.id for fact in facts])
+    told = [fact.id for fact in facts]
+    beats += requested_with(scenario, told)
+    disclosed = (*after.disclosed, *told)
     return _changed(after, beats, asked, disclosed, _refreshed(after))
+
+
+def requested_with(scenario: Scenario, told: Collection[str]) -> list[str]:
+    """Return the beats of the requests that are made with some facts, each once since each fact is told once."""
+    return [f"{REQUEST}{request.id}" for request in scenario.situation.requests if request.voiced_by in told]
 
 
 def _changed(
@@ -109,7 +118,8 @@ def next_facts(scenario: Scenario, before: UserState, after: UserState, reading:
 
     Layer 1 is told freely to anybody who says something; layer 2 needs trust and a question or understanding;
     layer 3 needs more trust and that the reply opened it. A fact under a topic that was asked about comes first,
-    then one that voices a claim, then the deepest that may be told: being understood is what opens people.
+    then one that voices a claim or makes a request, then the deepest that may be told: being understood is what opens
+    people.
     """
     levels, knobs = reading.levels, scenario.knobs
     if levels["form"] == 0:
@@ -129,8 +139,8 @@ def next_facts(scenario: Scenario, before: UserState, after: UserState, reading:
 
 @functools.lru_cache(maxsize=4096)
 def _by_urgency(situation: Situation, disclosed: tuple[str, ...]) -> tuple[Fact, ...]:
-    """Return the facts not yet told: those that voice a claim first, then deeper ones."""
-    voicing = {claim.voiced_by for claim in situation.claims}
+    """Return the facts not yet told: those that voice a claim or a request first, then deeper ones."""
+    voicing = {claim.voiced_by for claim in situation.claims} | {r.voiced_by for r in situation.requests}
     untold = [fact for fact in situation.facts if fact.id not in disclosed]
     return tuple(sorted(untold, key=lambda f: (f.id not in voicing, -f.layer)))
 

@@ -115,6 +115,7 @@ def library_counts() -> str:
         ("claims of scenarios", listed("truths")),
         ("twins", f"{stats['twins']}, of {stats['situations_with_twins']} situations"),
         ("boundaries", listed("boundaries")),
+        ("requests for what should be declined", listed("requests")),
         ("lines", f"{listed('lines')} (each counted once)"),
         ("words", listed("words")),
         ("scenarios with a claim voiced early", f"{stats['share_with_live_claims']:.0%}"),
