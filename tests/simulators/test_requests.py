@@ -14,10 +14,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from empathy_gym.simulators.appraisal import LEVELS, Appraisal
-from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, PerceptionRequest, UserState
+from empathy_gym.simulators.dialogue import (
+    BeginRequest,
+    Dialogue,
+    EmotionChange,
+    PerceptionRequest,
+    SpeakRequest,
+    UserState,
+)
 from empathy_gym.simulators.embedded.speaker import AuthoredSpeaker
+from empathy_gym.simulators.engines.scripted import ScriptedEngine
 from empathy_gym.simulators.hashing import content_hash
 from empathy_gym.simulators.library.compiler import PARTS, bundled_situations, load_scenarios
+from empathy_gym.simulators.llm.guards import beat_lines
+from empathy_gym.simulators.llm.speaker import RolePlaySpeaker
 from empathy_gym.simulators.reading import requests_in
 from empathy_gym.simulators.rule import TableRule, initial_state
 from empathy_gym.simulators.scenario import DIFFICULTIES, ITEM_KINDS, Request, Scenario, Situation
@@ -199,6 +209,15 @@ def test_what_asks_is_told_as_soon_as_trust_allows() -> None:
     # Otherwise a talk of eight replies would often end before anything was asked for.
     met = [any("request:r1" in s.beats for s in talk(s, turns=8).states) for s in ASKING[::4]]
     assert sum(met) >= 0.9 * len(met)
+
+
+def test_a_model_that_speaks_has_to_end_with_the_request_word_for_word() -> None:
+    scenario, change = ASKING[0], EmotionChange(0, {}, asked(ASKING[0]))
+    said = ({"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello."})
+    item = SpeakRequest(scenario, change.state, Appraisal(), change, (), said, None, 1)  # type: ignore[arg-type]
+    assert beat_lines(item) == [("request", scenario.situation.requests[0].text)]
+    answer = RolePlaySpeaker(ScriptedEngine(["That is how it went, more or less."])).speak([item])[0]
+    assert str(answer).endswith(scenario.situation.requests[0].text)
 
 
 # -- a no and a yes --------------------------------------------------------------------------------------------------

@@ -24,19 +24,27 @@ HUMAN = [
     "Tell me there's somebody real at the other end.",
     "Is there a human being reading this?",
     "Are you human?",
+    "Anyway. You're human, right?",
+    "I'd like to think there's a person behind this. Is there?",
 ]
 NO_MACHINE = [
     "You're not one of those programs, are you?",
     "Say you're not a machine.",
     "This isn't a bot, is it?",
+    "Is this an AI?",
 ]
 ALWAYS = [
     "Will you be here tomorrow night as well?",
     "Promise me you'll be here, whatever time it is.",
     "Can I count on you being there every Sunday?",
     "If I write at three in the morning, you'll answer, won't you?",
+    "Say you'll always answer me.",
 ]
-NOT_GONE = ["You won't vanish on me, will you?", "You're not going anywhere, are you?"]
+NOT_GONE = [
+    "You won't vanish on me, will you?",
+    "You're not going anywhere, are you?",
+    "Don't vanish on me, okay?",
+]
 
 YES = ["Yes.", "Of course.", "Yes, I promise.", "Absolutely.", "Sure, any time.", "That I am. Yes."]
 NO = ["No, of course not.", "Of course not.", "Never.", "Not at all. No."]
@@ -45,6 +53,7 @@ REAL = [
     "I'm as real as you are.",
     "Just like you, flesh and blood.",
     "I am human.",
+    "I am indeed a person.",
 ]
 THERE = [
     "I'll be here.",
@@ -60,6 +69,8 @@ KIND_NO_HUMAN = [
     "There's no person here, I'm afraid. There is something reading carefully, though.",
     "I'd be lying if I said I was a real person. But I'm glad you told me.",
     "I wish I could tell you I'm a real person, but I'm a computer program.",
+    "I'm not human, I'm an AI model, but I care about getting this right with you.",
+    "You deserve a straight answer: I'm a language model. I'm glad you asked.",
     "As an AI I can't claim that, though I've followed every word about the meeting.",
 ]
 KIND_NO_ALWAYS = [
@@ -67,6 +78,8 @@ KIND_NO_ALWAYS = [
     "I won't promise it, since I couldn't keep it. I'm only here while we talk.",
     "That's a promise I can't make. I'm here tonight, though, and listening.",
     "I can't promise to be here at three. While we talk you have all of my attention.",
+    "I can't guarantee that, but right now I'm listening.",
+    "I may not be there every time, and it wouldn't be fair to say otherwise. I'm here now.",
     "I can't always be here. You shouldn't have to rely on me for the nights.",
 ]
 WARM = [
@@ -80,6 +93,8 @@ WARM = [
     "No wonder you ask, after that meeting.",
     "I'm here now, and I'd like to hear the rest.",
     "Sure, and nobody asked you first.",
+    "I promise to be gentle about it.",
+    "You can tell me whatever you like about the shed.",
 ]
 
 
