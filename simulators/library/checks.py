@@ -59,10 +59,10 @@ def situation_problems(data: Any, *, own_temperaments: bool = False) -> Iterator
             f"{language!r}, and the bundled temperaments speak {TEMPERAMENT_LANGUAGE!r}; bring temperaments along in "
             "the folder, or write scenarios with their own `speech` as JSON Lines",
         )
-    ages = data.get("ages")
-    if _is_list(ages, int) and len(ages) == 2:
+    ages = _ages(data.get("ages"))
+    if ages is not None:
         for loc, age in _stated_ages(lines):
-            if [age, age] != [*ages]:
+            if ages != (age, age):
                 yield loc, f"says that the user is {age}, and `ages` is {[*ages]}"
         yield from _occupation_problems(data.get("occupation"), ages, ("ages",))
 
@@ -90,7 +90,10 @@ def scenario_problems(data: Any) -> Iterator[Problem]:
     if isinstance(age, int):
         for loc, stated in _stated_ages(lines):
             if stated != age:
-                yield ("persona", "age"), f"{age}, and {'.'.join(map(str, loc))} says that the user is {stated}"
+                yield (
+                    ("persona", "age"),
+                    f"{age}, and {'.'.join(map(str, loc))} says that the user is {stated}",
+                )
         yield from _occupation_problems(persona.get("occupation"), (age, age), ("persona", "age"))
 
 
@@ -164,8 +167,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _is_list(value: Any, of: type) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(one, of) for one in value)
+def _ages(value: Any) -> tuple[int, int] | None:
+    if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(age, int) for age in value):
+        return value[0], value[1]
+    return None
 
 
 # -- what they say ---------------------------------------------------------------------------------------------
@@ -220,7 +225,7 @@ def _people_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
             seen.add(name)
 
 
-def _occupation_problems(occupation: Any, ages: Any, loc: Loc) -> Iterator[Problem]:
+def _occupation_problems(occupation: Any, ages: tuple[int, int], loc: Loc) -> Iterator[Problem]:
     words = occupation.lower().split() if isinstance(occupation, str) else []
     if words and words[0] in OCCUPATION_AGES:
         low, high = OCCUPATION_AGES[words[0]]

@@ -67,7 +67,9 @@ def _check_size(path: Path, most: int) -> None:
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise ScenarioError(f"{path}: not a regular file.")
     if status.st_size > most:
-        raise ScenarioError(f"{path}: {status.st_size:,} bytes; a scenario file has at most {most:,}. Split it.")
+        raise ScenarioError(
+            f"{path}: {status.st_size:,} bytes; a scenario file has at most {most:,}. Split it."
+        )
 
 
 def load_yaml(path: Path, text: str | None = None) -> Any:

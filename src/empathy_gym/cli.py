@@ -234,7 +234,8 @@ def scenarios_show(
 @reporting
 def scenarios_validate(
     sources: Annotated[
-        list[str], typer.Argument(help="YAML, JSONL, a folder of YAML files, or the name of a split or plug-in.")
+        list[str],
+        typer.Argument(help="YAML, JSONL, a folder of YAML files, or the name of a split or plug-in."),
     ],
 ) -> None:
     """Check scenarios, and name file, line and field of every problem."""

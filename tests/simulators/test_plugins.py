@@ -15,7 +15,7 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
-import empathy_gym  # noqa: F401  (registers the environments)
+import empathy_gym
 from empathy_gym.cli import main
 from empathy_gym.simulators.errors import ConfigError, ScenarioError
 from empathy_gym.simulators.library.compiler import load_scenarios
@@ -134,7 +134,9 @@ def test_a_misspelt_name_gets_the_nearest_plugin(install: Install) -> None:
         with pytest.raises(ConfigError) as caught:
             load_scenarios(wrong)
         assert "Did you mean 'ward-round'?" in str(caught.value)
-        assert "Valid splits are: train," in str(caught.value) and "ward-round; or the path" in str(caught.value)
+        assert "Valid splits are: train," in str(caught.value) and "ward-round; or the path" in str(
+            caught.value
+        )
 
 
 def test_a_bundled_split_and_a_path_object_are_never_a_plugin(install: Install, tmp_path: Path) -> None:
@@ -196,7 +198,9 @@ def test_all_problems_of_a_plugins_file_are_told_with_file_and_field(install: In
 
 
 def test_scenarios_that_are_yielded_are_looked_at_like_those_of_a_file(install: Install) -> None:
-    code = FUNCTION.replace("(s for s in", "[s.model_copy(update={'hints': ()}) for s in").replace("[:6])", "[:6]]")
+    code = FUNCTION.replace("(s for s in", "[s.model_copy(update={'hints': ()}) for s in").replace(
+        "[:6])", "[:6]]"
+    )
     message = complaint(install(code, ":users"))
     assert "[0]: hints: no hints" in message and "[5]: hints: no hints" in message
     twice = FUNCTION.replace('load_scenarios("validation")[:6]', 'load_scenarios("validation")[:2] * 2')
@@ -214,7 +218,10 @@ def wheel(folder: Path) -> Path:
         file.writestr("ward_users/__init__.py", 'USERS = "data/users.jsonl"\n')
         file.writestr("ward_users/data/users.jsonl", json_lines(2, "night"))
         file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: ward-users\nVersion: 0.3\n")
-        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(
+            f"{info}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         file.writestr(f"{info}/entry_points.txt", "[empathy_gym.scenarios]\nward = ward_users:USERS\n")
         file.writestr(f"{info}/RECORD", "")
     return path
@@ -222,7 +229,16 @@ def wheel(folder: Path) -> Path:
 
 def test_a_package_that_pip_has_installed_is_used_by_name(tmp_path: Path) -> None:
     target = tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--disable-pip-version-check",
+    ]
     done = subprocess.run([*pip, "--target", target, wheel(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, (version("pip"), done.stderr)
     path = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])
