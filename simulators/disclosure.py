@@ -6,6 +6,7 @@ or from a timer.
 
 from __future__ import annotations
 
+import collections
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -61,8 +62,7 @@ def what_comes_next(
         beats.append("decline")
         asked = (*asked, "decline")
         # They tell something easier instead, so that more trust never tells less.
-        told = before.disclosed
-        facts = [f for f in scenario.situation.facts if f.layer == 1 and f.id not in told][:1]
+        facts = _answering(scenario.situation, before, reading, 1)[:1]
     if after.misses >= 2:
         beats.append("hint")
     if not facts:
@@ -108,7 +108,7 @@ def next_facts(scenario: Scenario, before: UserState, after: UserState, reading:
     """Return the facts that the user tells next: none, one, or two where a reply opened somebody who trusts.
 
     Layer 1 is told freely to anybody who says something; layer 2 needs trust and a question or understanding;
-    layer 3 needs more trust and that the reply opened it. A fact under a topic that was asked about comes first,
+    layer 3 needs more trust and that the reply opened it. A fact under what was asked about comes first,
     then one that voices a claim, then the deepest that may be told: being understood is what opens people.
     """
     levels, knobs = reading.levels, scenario.knobs
@@ -120,11 +120,34 @@ def next_facts(scenario: Scenario, before: UserState, after: UserState, reading:
     deepest = 1
     if after.trust >= knobs.layer2 and (asked or understood) and not reading.bought_off:
         deepest = 3 if after.trust >= knobs.layer3 and opened else 2
-    under = set(reading.touched) if asked else set()
-    untold = [f for f in _by_urgency(scenario.situation, before.disclosed) if f.layer <= deepest]
-    if under:
-        untold.sort(key=lambda f: under.isdisjoint(f.topics))
-    return untold[: 2 if opened and deepest > 1 else 1]
+    return _answering(scenario.situation, before, reading, deepest)[: 2 if opened and deepest > 1 else 1]
+
+
+def _answering(situation: Situation, before: UserState, reading: Reading, deepest: int) -> list[Fact]:
+    """Return the facts not yet told down to a layer, those first that answer what was asked.
+
+    A question may touch several topics: first comes what is about most of them, or about the narrowest; then what is
+    about those that are left.
+    """
+    untold = [f for f in _by_urgency(situation, before.disclosed) if f.layer <= deepest]
+    asked = set(reading.touched) if reading.levels["exploration"] else set()
+    if not asked or len(untold) < 2:
+        return untold
+    count = _facts_under(situation)
+
+    def fits(fact: Fact) -> tuple[int, int]:
+        sizes = [count[topic] for topic in fact.topics if topic in asked]
+        return -len(sizes), min(sizes, default=0)
+
+    first, *rest = sorted(untold, key=fits)
+    asked.difference_update(first.topics)
+    return [first, *sorted(rest, key=lambda f: asked.isdisjoint(f.topics))]
+
+
+@functools.lru_cache(maxsize=1024)
+def _facts_under(situation: Situation) -> Mapping[str, int]:
+    """Return how many facts stand under each topic."""
+    return collections.Counter([topic for fact in situation.facts for topic in fact.topics])
 
 
 @functools.lru_cache(maxsize=4096)
