@@ -33,8 +33,9 @@ _ONES: Final = "one two three four five six seven eight nine".split()
 _TENS: Final = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _NUMBER: Final = rf"1[89]|[2-9]\d|eighteen|nineteen|(?:{'|'.join(_TENS)})(?:[- ](?:{'|'.join(_ONES)}))?"
 _AGE: Final = re.compile(
-    rf"(?P<unreal>\b(?:till|until|when|before|after|once|if|time|like|think|thinks|thought|since)\s+)?\bI(?:['\u2019]m| am)"
-    rf"(?:\s+(?:only|just|now))?\s+(?P<age>{_NUMBER})(?=\s+(?:years\s+old|now|this|next)\b|\s*(?:[.,;:!?]|$))",
+    r"(?P<unreal>\b(?:till|until|when|before|after|once|if|time|like|think|thinks|thought|since)\s+)?"
+    rf"\bI(?:['\u2019]m| am)(?:\s+(?:only|just|now))?\s+(?P<age>{_NUMBER})"
+    r"(?=\s+(?:years\s+old|now|this|next)\b|\s*(?:[.,;:!?]|$))",
     re.IGNORECASE,
 )
 

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  (the marks of Chinese text are meant)
 """What does not fit together in documents whose fields are all there: named with file and field, everything at once."""
 
 from __future__ import annotations
