@@ -22,6 +22,7 @@ SPOKEN: Final[Mapping[str, tuple[str, ...]]] = {
     "constraints": ("text",),
     "boundaries": ("text",),
     "claims": ("text", "asks", "pushbacks", "beats"),
+    "requests": ("text", "accepts"),
 }
 """Fields that the user says, by kind of item."""
 TEMPERAMENT_LANGUAGE: Final = "en"

@@ -8,7 +8,7 @@ import re
 import stat
 import types
 import typing
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
@@ -221,6 +221,7 @@ def validate(
     line: int | None = None,
     text: str | None = None,
     also: Iterable[Problem] = (),
+    loosely: Callable[[Any], Iterable[Problem]] | None = None,
 ) -> Model:
     """Return the model of a loaded document.
 
@@ -231,6 +232,7 @@ def validate(
         line: Its line, if it is one line of many.
         text: Its YAML text, from which the line of each field is found.
         also: Problems found otherwise; one that the model finds, too, is told once.
+        loosely: Finds further ones in a document that the model has found wrong.
 
     Raises:
         ScenarioError: One line a problem: file, line, field, what is wrong.
@@ -239,7 +241,8 @@ def validate(
     try:
         valid = model.model_validate(data)
     except ValidationError as error:
-        problems = list(dict.fromkeys([*problems_of(model, error), *problems]))
+        more = () if loosely is None else loosely(data)
+        problems = list(dict.fromkeys([*problems_of(model, error), *more, *problems]))
     if not problems:
         return valid
     root = None if text is None else yaml.compose(text, Loader=_Loader)
@@ -288,15 +291,15 @@ def _fields(model: type[BaseModel], loc: Loc) -> list[str]:
     found: Any = model
     for part in loc:
         if isinstance(part, str) and isinstance(found, type) and issubclass(found, BaseModel):
-            found = _inner(found.model_fields[part].annotation)
+            found = inner_model(found.model_fields[part].annotation)
     return list(found.model_fields) if isinstance(found, type) and issubclass(found, BaseModel) else []
 
 
-def _inner(annotation: Any) -> Any:
+def inner_model(annotation: Any) -> Any:
     """Return the model inside an annotation such as ``tuple[Fact, ...]`` or ``Persona | None``."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation
-    inner = (_inner(argument) for argument in typing.get_args(annotation))
+    inner = (inner_model(argument) for argument in typing.get_args(annotation))
     return next((one for one in inner if isinstance(one, type) and issubclass(one, BaseModel)), annotation)
 
 

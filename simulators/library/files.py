@@ -20,6 +20,7 @@ from empathy_gym.simulators.library.documents import (
     read_text,
     validate,
 )
+from empathy_gym.simulators.library.loose import loose_problems
 from empathy_gym.simulators.library.scripts import foreign_script
 from empathy_gym.simulators.library.sources import SituationFile, Temperament
 from empathy_gym.simulators.scenario import Scenario
@@ -102,8 +103,9 @@ def as_situation(document: _Document, own_temperaments: bool = False) -> Situati
     Raises:
         ScenarioError: Naming file, line and field of every problem.
     """
-    also = situation_problems(document.data, own_temperaments=own_temperaments)
-    return validate(SituationFile, document.data, document.path, text=document.text, also=also)
+    data, path, text = document.data, document.path, document.text
+    also = situation_problems(data, own_temperaments=own_temperaments)
+    return validate(SituationFile, data, path, text=text, also=also, loosely=loose_problems)
 
 
 def as_temperament(document: _Document) -> Temperament:
@@ -121,7 +123,8 @@ def _read_scenarios(path: Path, found: Brought) -> None:
     for line, text in read_lines(path):
         try:
             data = load_json(path, line, text)
-            scenario = validate(Scenario, data, path, line=line, also=scenario_problems(data))
+            also = scenario_problems(data)
+            scenario = validate(Scenario, data, path, line=line, also=also, loosely=loose_problems)
             found.scenarios.append((scenario, f"{path}:{line}"))
         except ScenarioError as error:
             found.problems.append(str(error))

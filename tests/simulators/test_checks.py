@@ -478,6 +478,38 @@ def test_every_problem_of_every_kind_is_named_at_once(write: Write, capsys) -> N
     ]  # fmt: skip
 
 
+def test_what_hangs_together_is_told_along_with_fields_that_are_wrong(write: Write) -> None:
+    data = edited("situation.facts.0.layer", "two")
+    data["situation"]["facts"][0]["topcs"] = ["t_bus"]
+    data["situation"]["facts"][1].update(layer=1, topics=["t_buss"])
+    data["situation"]["facts"].append({"id": "f3", "layer": 3, "text": "Again."})
+    data["situation"]["feelings"] = [{"id": "e1", "text": "I went red.", "because": ["f7"]}]
+    data["situation"]["claims"][0].update(truth=True, evidence=["f8"])
+    lines = [line.split(": ", 1)[1].split(" (")[0] for line in complaints(write({**data, "twins": []}))]
+    assert [line for line in lines if "should be" not in line and "unknown field" not in line] == [
+        "situation.feelings.e1.name: missing",
+        "situation.facts.f3.id: the id 'f3' is used twice",
+        "situation.facts.f2.topics: no topic 't_buss'. Did you mean 't_bus'?",
+        "situation.feelings.e1.because: no fact 'f7'. Did you mean 'f3'?",
+        "situation.claims.c1.evidence: no fact 'f8'. Did you mean 'f3'?",
+    ]
+    # The first fact may well be the second layer's, so that nothing is said of a layer that is missing.
+    assert len(lines) == 8 and not any("no fact of layer" in line for line in lines)
+    row = scenario(persona__age="old")
+    row["situation"]["facts"][3]["id"] = row["situation"]["facts"][2]["id"]
+    row["situation"]["summary"] = 7
+    fields = [line.split(": ")[1] for line in complaints(write([row], "x.jsonl"))]
+    assert fields[:2] == ["persona.age", "situation.summary"] and "situation.facts.f3.id" in fields
+
+
+def test_nothing_is_guessed_of_a_situation_whose_lists_cannot_be_read(write: Write) -> None:
+    for path, value in (("situation.facts", "none"), ("situation.facts.1", 7), ("situation.fcats", [])):
+        data = edited(path, value)
+        if path.endswith("fcats"):
+            del data["situation"]["facts"]
+        assert not [line for line in complaints(write(data)) if "no fact" in line or "no topic" in line]
+
+
 def test_one_broken_file_leaves_nothing_loaded_and_a_mended_one_everything(
     write: Write, tmp_path: Path
 ) -> None:
