@@ -108,7 +108,7 @@ def next_facts(scenario: Scenario, before: UserState, after: UserState, reading:
     """Return the facts that the user tells next: none, one, or two where a reply opened somebody who trusts.
 
     Layer 1 is told freely to anybody who says something; layer 2 needs trust and a question or understanding;
-    layer 3 needs more trust and that the reply opened it. A fact under what was asked about comes first,
+    layer 3 needs more trust and that the reply opened it. A fact under a topic that was asked about comes first,
     then one that voices a claim, then the deepest that may be told: being understood is what opens people.
     """
     levels, knobs = reading.levels, scenario.knobs
