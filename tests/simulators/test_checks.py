@@ -16,7 +16,7 @@ import yaml
 from empathy_gym.cli import main
 from empathy_gym.simulators.errors import ScenarioError
 from empathy_gym.simulators.library import REACTIONS, documents
-from empathy_gym.simulators.library.checks import scenario_problems, situation_problems
+from empathy_gym.simulators.library.checks import SPOKEN, scenario_problems, situation_problems
 from empathy_gym.simulators.library.compiler import (
     PARTS,
     bundled_situations,
@@ -338,11 +338,10 @@ def test_a_scenario_in_another_language_that_talks_in_it_throughout_is_good(writ
     data = scenario(language="zh")
     data["openings"], data["hints"] = [CHINESE], [CHINESE]
     data["speech"]["reactions"] = {key: [CHINESE] for key in REACTIONS}
-    for kind in ("facts", "feelings", "attempts", "constraints", "boundaries", "claims"):
-        for item in data["situation"][kind]:
+    for kind, fields in SPOKEN.items():
+        for item in data["situation"].get(kind, ()):
+            item |= {field: [CHINESE] * len(item[field]) for field in fields if field != "text"}
             item["text"] = CHINESE
-            for field in {"asks", "pushbacks", "beats"} & item.keys():
-                item[field] = [CHINESE]
     assert load_scenarios(write([data], "x.jsonl"))[0].language == "zh"
     data["speech"]["reactions"]["hurt"] = ["That was unkind."]
     assert "speech.reactions.hurt.0: more than a third of the line is in Latin letters" in only(

@@ -8,12 +8,13 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 
 from empathy_gym.benchmarks import speech
+from empathy_gym.benchmarks.library_stats import spoken_lines, variants
 from empathy_gym.benchmarks.speech import (
     Report,
     distinct_2,
@@ -27,7 +28,12 @@ from empathy_gym.cli import main
 from empathy_gym.simulators.config import build_user
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue
 from empathy_gym.simulators.library import REACTIONS
-from empathy_gym.simulators.library.compiler import PARTS, load_scenarios, load_temperaments
+from empathy_gym.simulators.library.compiler import (
+    PARTS,
+    bundled_situations,
+    load_scenarios,
+    load_temperaments,
+)
 from empathy_gym.simulators.scenario import Scenario, Topic
 
 USER: Any = build_user("embedded", None)
@@ -100,6 +106,23 @@ def test_the_same_seed_gives_the_same_episodes(monkeypatch) -> None:
     monkeypatch.setattr(speech, "REFERENCES", ("scripted:listener", "scripted:eliza"))
     one, again, other = speech.play(20, 3), speech.play(20, 3), speech.play(20, 4)
     assert [d.messages for d in one] == [d.messages for d in again] != [d.messages for d in other]
+
+
+def test_no_sentence_stands_in_two_lines_that_one_user_may_say() -> None:
+    def sentences(lines: Iterable[str]) -> Counter[str]:
+        split = (set(re.split(r"(?<=[.!?])\s+", line)) for line in lines)
+        return Counter(one for line in split for one in line if len(one.split()) >= speech.SHORT)
+
+    manners = {name: sentences(lines) for name, lines in LINES.items()}
+    for name, said_by in manners.items():
+        assert not [one for one, count in said_by.items() if count > 1], name
+    for source in bundled_situations():
+        common = {*source.openings, *(line for lines in source.hints.values() for line in lines)}
+        for situation in variants(source):
+            said_of = sentences(common | spoken_lines(situation))
+            assert not [one for one, count in said_of.items() if count > 1], source.slug
+            for name, said_by in manners.items():
+                assert not said_of.keys() & said_by.keys(), (source.slug, name)
 
 
 # -- temperaments ------------------------------------------------------------------------------------------------
