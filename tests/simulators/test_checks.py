@@ -6,6 +6,8 @@ from __future__ import annotations
 import copy
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,15 @@ def test_the_bundled_files_are_valid_by_the_command(capsys) -> None:
         out.count(", valid") == 2 + len(PARTS)
         and f"{folders[1]}: {len(load_temperaments())} temperaments" in out
     )
+
+
+def test_the_bundled_users_are_loaded_in_less_than_a_second() -> None:
+    code = (
+        "import time; from empathy_gym.simulators.library.compiler import load_scenarios as load; "
+        "start = time.process_time(); load('train'); print(time.process_time() - start)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1
 
 
 # -- layers ------------------------------------------------------------------------------------------------------
