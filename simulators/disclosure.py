@@ -6,6 +6,7 @@ or from a timer.
 
 from __future__ import annotations
 
+import collections
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -63,8 +64,7 @@ def what_comes_next(
         beats.append("decline")
         asked = (*asked, "decline")
         # They tell something easier instead, so that more trust never tells less.
-        known = before.disclosed
-        facts = [f for f in scenario.situation.facts if f.layer == 1 and f.id not in known][:1]
+        facts = _answering(scenario.situation, before, reading, 1, 1)
     if after.misses >= 2:
         beats.append("hint")
     if not facts:
@@ -130,19 +130,50 @@ def next_facts(scenario: Scenario, before: UserState, after: UserState, reading:
     deepest = 1
     if after.trust >= knobs.layer2 and (asked or understood) and not reading.bought_off:
         deepest = 3 if after.trust >= knobs.layer3 and opened else 2
-    under = set(reading.touched) if asked else set()
-    untold = [f for f in _by_urgency(scenario.situation, before.disclosed) if f.layer <= deepest]
-    if under:
-        untold.sort(key=lambda f: under.isdisjoint(f.topics))
-    return untold[: 2 if opened and deepest > 1 else 1]
+    return _answering(scenario.situation, before, reading, deepest, 2 if opened and deepest > 1 else 1)
+
+
+def _answering(
+    situation: Situation, before: UserState, reading: Reading, deepest: int, most: int
+) -> list[Fact]:
+    """Return so many facts not yet told, down to a layer; those first that answer what was asked.
+
+    A question may touch several topics: first comes what is about most of them, or about the narrowest; then what is
+    about those that are left.
+    """
+    facts, count = _by_urgency(situation, before.disclosed)
+    untold = [f for f in facts if f.layer <= deepest]
+    asked = [i for i in reading.touched if i in count] if reading.levels["exploration"] else []
+    if len(asked) == 1:
+        untold.sort(key=lambda f: asked[0] not in f.topics)
+    if len(asked) < 2 or len(untold) < 2:
+        return untold[:most]
+    fits = [_fit(fact.topics, asked, count) for fact in untold]
+    at = fits.index(min(fits))
+    first = untold.pop(at)
+    if most < 2:
+        return [first]
+    del fits[at]
+    left = set(asked).difference(first.topics)
+    order = [(left.isdisjoint(fact.topics), fit) for fact, fit in zip(untold, fits, strict=True)]
+    return [first, untold[order.index(min(order))]]
+
+
+def _fit(topics: Sequence[str], asked: Sequence[str], count: Mapping[str, int]) -> tuple[int, int]:
+    """Return how well a fact answers: minus how many of the topics asked about, how wide the narrowest of them is."""
+    sizes = [count[topic] for topic in asked if topic in topics]
+    return (-len(sizes), min(sizes)) if sizes else (0, 0)
 
 
 @functools.lru_cache(maxsize=4096)
-def _by_urgency(situation: Situation, disclosed: tuple[str, ...]) -> tuple[Fact, ...]:
-    """Return the facts not yet told: those that voice a claim or a request first, then deeper ones."""
+def _by_urgency(
+    situation: Situation, disclosed: tuple[str, ...]
+) -> tuple[tuple[Fact, ...], Mapping[str, int]]:
+    """Return the facts not yet told, those that voice a claim or a request first; and how many a topic has."""
     voicing = {claim.voiced_by for claim in situation.claims} | {r.voiced_by for r in situation.requests}
     untold = [fact for fact in situation.facts if fact.id not in disclosed]
-    return tuple(sorted(untold, key=lambda f: (f.id not in voicing, -f.layer)))
+    count = collections.Counter([topic for fact in situation.facts for topic in fact.topics])
+    return tuple(sorted(untold, key=lambda f: (f.id not in voicing, -f.layer))), count
 
 
 def _out_of_time(scenario: Scenario, after: UserState) -> bool:

@@ -242,7 +242,7 @@ class Situation(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Situation:
-        problems = list(_problems(self))
+        problems = list(item_problems(self))
         if problems:
             raise Inconsistent(problems)
         return self
@@ -260,7 +260,7 @@ FACT_REFERENCES: Final = (
 """Kind and field of every reference from an item to facts."""
 
 
-def _problems(situation: Situation) -> Iterator[Problem]:
+def item_problems(situation: Situation) -> Iterator[Problem]:
     """Yield every inconsistency between items."""
     seen: dict[str, str] = {}
     for kind in ITEM_KINDS:

@@ -11,6 +11,7 @@ import typer
 
 from empathy_gym.benchmarks.console import (
     FAILURE,
+    USAGE,
     complain,
     err,
     out,
@@ -19,6 +20,7 @@ from empathy_gym.benchmarks.console import (
     reporting,
     run_app,
     safe,
+    status_of,
 )
 from empathy_gym.benchmarks.model_commands import (
     models_app,
@@ -231,20 +233,49 @@ def scenarios_show(
 @scenarios_app.command("validate")
 @reporting
 def scenarios_validate(
-    paths: Annotated[list[Path], typer.Argument(help="YAML, JSONL, or a folder of YAML files.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="YAML, JSONL, a folder of YAML files, or the name of a split or plug-in."),
+    ],
 ) -> None:
-    """Check scenario files, and name file, line and field of every problem."""
-    from empathy_gym.simulators.library.compiler import load_scenarios
+    """Check scenarios, and name file, line and field of every problem."""
+    from empathy_gym.benchmarks.validation import validity
 
-    failed = False
-    for path in paths:
+    statuses = set()
+    for source in sources:
         try:
-            print_lines([f"{path}: {len(load_scenarios(path))} scenarios, valid"])
-        except ScenarioError as error:
-            failed = True
+            print_lines([validity(source)])
+        except (ScenarioError, ConfigError) as error:
+            statuses.add(status_of(error) if isinstance(error, ConfigError) else FAILURE)
             for line in str(error).splitlines():
                 complain(line)
-    if failed:
+    if statuses:
+        raise typer.Exit(FAILURE if FAILURE in statuses else USAGE)
+
+
+@scenarios_app.command("speech")
+@reporting
+def scenarios_speech(
+    episodes: Annotated[int, typer.Option(min=20, help="Episodes to play.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Who talks with whom, and what they say.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how users talk: repeats, shared lines, variety, what temperament changes, what is answered.
+
+    Exit status 1 if a target is missed.
+    """
+    from empathy_gym.benchmarks.speech import measure, speech_tables
+
+    with err().status(f"playing {episodes} episodes ..."):
+        report = measure(episodes, seed)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        for table in speech_tables(report):
+            out().print(table)
+    for line in report.missed:
+        complain(f"target missed: {line}")
+    if report.missed:
         raise typer.Exit(FAILURE)
 
 
