@@ -27,12 +27,12 @@ from empathy_gym.simulators.records import EpisodeRecord
 from empathy_gym.simulators.scenario import DIFFICULTIES
 
 FROZEN: Final = (
-    "scripted:graded-50", "scripted:graded-35", "scripted:graded-20", "scripted:listener",
-    "scripted:slipping-15", "scripted:slipping-25", "scripted:slipping-35", "scripted:slipping-50",
+    "scripted:graded-50", "scripted:graded-35", "scripted:graded-20", "scripted:graded-10",
+    "scripted:listener", "scripted:slipping-15", "scripted:slipping-25", "scripted:slipping-40",
 )  # fmt: skip
 """Policies over the range in which a gap can be seen."""
-ENDS: Final = ("scripted:graded-75", "scripted:eliza")
-"""Policies too near the top and the bottom of the scale to lose much; printed, not judged."""
+ENDS: Final = ("scripted:graded-75", "scripted:slipping-50", "scripted:eliza")
+"""Policies too near the top and the bottom of the scale to lose as much for sure; printed, not judged."""
 SAMPLED: Final = {"mid-level": "scripted:graded-20", "weak": "scripted:slipping-50"}
 """Stochastic policies of which groups are played, by what they stand for."""
 GROUP: Final = 8

@@ -66,9 +66,9 @@ class SlippingPolicy(BlindPolicy):
         return self.listener.act([conversation])[0]
 
 
-GRADED: Final = (20, 35, 50, 75)
+GRADED: Final = (10, 20, 35, 50, 75)
 """Percent of the oracle's replies."""
-SLIPPING: Final = (15, 25, 35, 50)
+SLIPPING: Final = (15, 25, 40, 50)
 """Percent of slips."""
 POLICIES: Final[dict[str, Callable[[], GradedPolicy | SlippingPolicy]]] = {
     **{f"graded-{percent}": functools.partial(GradedPolicy, percent) for percent in GRADED},
