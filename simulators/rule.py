@@ -278,6 +278,8 @@ class TableRule:
         stances: tuple[tuple[str, int], ...],
     ) -> int:
         ceiling: int = self.table["ceilings"][progress]
+        if 0 < progress < 4:
+            ceiling -= self.table["difficulties"][scenario.knobs.difficulty]["resistance"]
         addressed = {claim for claim, stance in stances if stance > 0} if stances else _NOTHING
         unaddressed = bool(scenario.need_claims) and addressed.isdisjoint(scenario.need_claims)
         if debts or unaddressed:

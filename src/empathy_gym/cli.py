@@ -13,6 +13,7 @@ from empathy_gym.benchmarks.console import (
     FAILURE,
     USAGE,
     complain,
+    episode_bar,
     err,
     out,
     print_json,
@@ -183,6 +184,39 @@ def play(
     drawn = setting.draw(np.random.default_rng(number))
     chosen = drawn.scenario if scenario is None else find_scenario(scenario, setting.scenarios)
     Game(setting, out(), input, show_emotion=show_emotion).play(chosen, drawn.seed)
+
+
+@app.command()
+@reporting
+def difficulty(
+    split: Annotated[str, typer.Option(help="train, validation, test or a path.")] = "test",
+    limit: Annotated[int | None, typer.Option(help="Only the first scenarios, by id.")] = None,
+    repeats: Annotated[int, typer.Option(help="Episodes of each frozen policy for each scenario.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    target: Annotated[Path | None, typer.Option("--out", help="JSON file for what was found.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check that easy, normal and hard are apart for eight frozen policies, and that each leaves a gradient.
+
+    Exit status 1 if a line of the table fails.
+    """
+    from empathy_gym.benchmarks.difficulty import difficulty_table, measure
+    from empathy_gym.benchmarks.folder import write_json
+
+    bar, show = episode_bar(None, quiet=quiet)
+    with bar:
+        found = measure(split, limit=limit, repeats=repeats, seed=seed, progress=show)
+    if target is not None:
+        write_json(target, found.to_json())
+    if as_json:
+        print_json(found.to_json())
+    else:
+        out().print(difficulty_table(found))
+    failed = [line.name for line in found.lines if not line.passed]
+    if failed:
+        complain(f"{len(failed)} of {len(found.lines)} lines fail: {'; '.join(failed)}")
+        raise typer.Exit(FAILURE)
 
 
 # -- scenarios -------------------------------------------------------------------------------------------

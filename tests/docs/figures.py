@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from empathy_gym.benchmarks.difficulty import markdown_table, measure
 from empathy_gym.benchmarks.library_stats import library_stats
 from empathy_gym.benchmarks.run import run_bench
 from empathy_gym.benchmarks.suites import DEMO
@@ -18,6 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 TRANSCRIPTS = ROOT / "docs" / "transcripts.md"
 LIBRARY = ROOT / "docs" / "library.md"
+DIFFICULTY = ROOT / "docs" / "difficulty.md"
+DIFFICULTIES = re.compile(
+    r"(?<=<!-- difficulty table -->\n).*?(?=<!-- end of difficulty table -->)", re.DOTALL
+)
+DIFFICULTY_LIMIT = 40
+"""Scenarios of the table of difficulties; the document names the number."""
 COUNTS = re.compile(r"(?<=<!-- counts -->\n).*?(?=<!-- end of counts -->)", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- demo table -->\n).*?(?=<!-- end of demo table -->)", re.DOTALL)
 SHOWN = (
@@ -133,9 +140,21 @@ def write_library_counts() -> None:
     LIBRARY.write_text(COUNTS.sub(lambda _: library_counts(), LIBRARY.read_text("utf-8")), "utf-8")
 
 
+def difficulty_figures() -> str:
+    """Return the table of difficulties as Markdown."""
+    return markdown_table(measure("test", limit=DIFFICULTY_LIMIT))
+
+
+def write_difficulty_figures() -> None:
+    """Write the table into docs/difficulty.md."""
+    text = DIFFICULTY.read_text("utf-8")
+    DIFFICULTY.write_text(DIFFICULTIES.sub(lambda _: difficulty_figures(), text), "utf-8")
+
+
 def main() -> None:
     """Write the figures into README and docs."""
     write_library_counts()
+    write_difficulty_figures()
     folder, other = run_demo(Path(sys.argv[1])), run_held_out(Path(sys.argv[1] + "-heldout"))
     README.write_text(TABLE.sub(lambda _: demo_table(folder), README.read_text("utf-8")), "utf-8")
     TRANSCRIPTS.write_text(conversations(folder, other), "utf-8")
