@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from empathy_gym.agents.policies.blind import BlindPolicy, lines, user_lines
-from empathy_gym.agents.policies.phrasebook import Entry, look_up, reaction_in
+from empathy_gym.agents.policies.hints import hinted
+from empathy_gym.agents.policies.phrasebook import Entry, look_up, reaction_in, untold
 from empathy_gym.agents.policies.wording import (
     FEELINGS,
     clauses,
@@ -47,6 +48,8 @@ _LIMIT: Final = re.compile(
 
 MODES: Final = ("ask", "comfort", "affirm", "read", "weigh", "suggest", "fair", "vent")
 """Ways of helping, in the order in which they are tried."""
+HINTED: Final = (3, 1)
+"""What a hint is worth to the way of helping it speaks for most, and to the next."""
 
 
 class ListenerPolicy(BlindPolicy):
@@ -95,6 +98,8 @@ def _from_book(conversation: Conversation, entry: Entry, mode: str, asked: bool)
     felt = next_of(entry.feelings) or fact
     if mode == "vent":
         return f"{felt} {ask}".strip()
+    if mode == "fair":
+        return f"{care} {next_of(entry.fair) or next_of(entry.sizing) or ask}".strip()
     if mode == "comfort":
         return f"{felt} {next_of(lines()['listener']['comfort'])}".strip()
     return f"{fact} {next_of(_ways(entry)[mode]) or ask}".strip()
@@ -142,8 +147,8 @@ def _mode(said: Sequence[str]) -> str:
         # After a question the answer is to what was said on that, not to the way of helping.
         if not (at and _asks(said[at])):
             credit[mode] += {"moved": 1, "eased": -1}.get(reaction(answer), -2)
-        for hinted in _hinted(answer):
-            credit[hinted] += 3
+        for hint, worth in zip(_hinted(answer), HINTED, strict=False):
+            credit[hint] += worth
         mode = max(MODES, key=lambda m: (credit[m], -MODES.index(m)))
     return mode
 
@@ -165,15 +170,17 @@ def _requests() -> Mapping[str, re.Pattern[str]]:
     return {kind: re.compile(rf"\b(?:{cue})") for kind, cue in lines()["listener"]["requests"].items()}
 
 
-def _hinted(answer: str) -> list[str]:
-    """Return the ways of helping that the end of an answer speaks for."""
-    end = " ".join(sentences(answer)[-3:]).lower().replace("’", "'")
-    return [mode for mode, cue in _hints().items() if cue.search(end)]
+@functools.lru_cache(maxsize=4096)
+def _hinted(answer: str) -> tuple[str, ...]:
+    """Return the ways of helping that the end of an answer speaks for; what is known to be a fact speaks for none."""
+    rest = untold(answer)
+    if rest is None:
+        return hinted(" ".join(sentences(answer)[-3:]), STRANGER)
+    return hinted(rest, 0) if rest else ()
 
 
-@functools.cache
-def _hints() -> Mapping[str, re.Pattern[str]]:
-    return {mode: re.compile(rf"\b(?:{cue})\b") for mode, cue in lines()["listener"]["hints"].items()}
+STRANGER: Final = 4
+"""Doublings of the odds by which the words of a user whom the phrase book does not know have to speak for a hint."""
 
 
 def reaction(line: str) -> str:

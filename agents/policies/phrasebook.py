@@ -81,6 +81,16 @@ def reaction_in(line: str) -> str | None:
     return None
 
 
+def untold(line: str) -> str | None:
+    """Return what a line of a bundled user says beside a reaction, facts and questions; None if nothing is known."""
+    rest = line
+    for known in (_reactions(), _situations(), _questions()):
+        for text in known:
+            if text in rest:
+                rest = rest.replace(text, " ")
+    return None if rest == line else " ".join(rest.split())
+
+
 @functools.cache
 def _questions() -> Mapping[str, str]:
     """Return each question, objection and request of the bundled users that is about a claim, with that claim."""

@@ -28,9 +28,9 @@ from figures import (
 from empathy_gym.benchmarks.suites import BLIND
 from empathy_gym.benchmarks.verify import verify
 from empathy_gym.simulators.library.compiler import load_temperaments
-from empathy_gym.simulators.scenario import NEEDS
 from empathy_gym.simulators.rule import load_tables
 from empathy_gym.simulators.scenario import DIFFICULTIES as BY_NAME
+from empathy_gym.simulators.scenario import NEEDS
 
 
 @pytest.fixture(scope="module")
