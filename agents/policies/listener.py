@@ -67,8 +67,16 @@ def _listen(conversation: Conversation) -> str:
     entry = look_up(said)
     asked = bool(conversation.turn) and (_asks(last) or bool(entry and entry.at_issue))
     mode = _mode(said)
+    wanted = _wanted(last)
     if mode == "suggest" and any("advice" in line.lower() or "tips" in line.lower() for line in said):
         mode = "comfort"
+    # Of a lie the phrase book has a fair word to say, if it knows the user.
+    if wanted is not None and not (wanted == "lie" and asked and entry is not None):
+        no = _turn_of(conversation, lines()["listener"]["declines"][wanted])
+        rest = (
+            _from_book(conversation, entry, mode, False) if entry else _by_pattern(conversation, said, mode)
+        )
+        return f"{no} {rest}"
     if entry is not None:
         return _from_book(conversation, entry, mode, asked)
     return _by_pattern(conversation, said, "honest" if asked else mode)
@@ -149,6 +157,17 @@ def _asks(line: str) -> bool:
     """Whether a line ends with an outright question; a question that hints at something else is none."""
     end = " ".join(sentences(line)[-2:]).lower()
     return (end.endswith("?") and not _hinted(line)) or ("?" in end and bool(_ASKED.search(end)))
+
+
+def _wanted(line: str) -> str | None:
+    """Return what the end of a line asks for that is to be declined: a promise to be there, say; None if nothing."""
+    end = " ".join(sentences(line)[-2:]).lower().replace("’", "'")
+    return next((kind for kind, cue in _requests().items() if cue.search(end)), None)
+
+
+@functools.cache
+def _requests() -> Mapping[str, re.Pattern[str]]:
+    return {kind: re.compile(rf"\b(?:{cue})") for kind, cue in lines()["listener"]["requests"].items()}
 
 
 @functools.lru_cache(maxsize=4096)

@@ -28,6 +28,7 @@ class Signs:
     confirms: int | None = None
     contrasts: int | None = None
     infers: int | None = None
+    backs: int | None = None
     affirmed: int = -1
     turned: int = -1
     dismissed: bool = False
@@ -88,6 +89,13 @@ def _on_untrue(claim: Claim, signs: Signs) -> tuple[int, int | None]:
     endorsed = signs.endorses is not None and signs.doubts is None and signs.partial is None
     if endorsed and not reasoned and signs.endorses is not None:
         return -2, signs.endorses
+    if (
+        signs.backs is not None
+        and signs.doubts is None
+        and signs.contradicts is None
+        and signs.denies is None
+    ):
+        return -2, signs.backs
     fair = signs.partial if fault or reasoned or signs.loose is not None else None
     fair = signs.contradicts if fair is None else fair
     fair = signs.denies if fair is None else fair

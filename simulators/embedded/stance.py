@@ -10,6 +10,7 @@ from empathy_gym.simulators.embedded.claims import Shape, negated_at, shape_of
 from empathy_gym.simulators.embedded.items import Entry, Token
 from empathy_gym.simulators.embedded.phrases import clear
 from empathy_gym.simulators.embedded.reply import Reply, enough
+from empathy_gym.simulators.embedded.requests import asked
 from empathy_gym.simulators.embedded.sentences import Sentence
 from empathy_gym.simulators.embedded.signs import Signs, level_of
 from empathy_gym.simulators.scenario import Claim, Fact
@@ -98,6 +99,7 @@ def _read(reply: Reply, entry: Entry, marks: Sequence[Marks]) -> Signs:
             if here and not touches:
                 _read_stress(reply, signs, at, entry, here, own)
             stressed_before = not own.isdisjoint(_STRESS)
+    signs.backs = _backs(reply, claim)
     if signs.opens is not None:
         signs.asked = _asked(reply, claim)
     if signs.doubts is not None or signs.opens is not None or signs.contrasts is not None:
@@ -176,6 +178,17 @@ def _retells(reply: Reply, at: int, voiced_by: str | None = None) -> bool:
         there == at and id_ != voiced_by and known[id_].kind == "facts"
         for id_, there in reply.mentioned.items()
     )
+
+
+def _backs(reply: Reply, claim: Claim) -> int | None:
+    """Return the sentence that just says yes to somebody who wants to hear that what they claim is so."""
+    if claim.kind != "belief":
+        return None
+    for at, sentence in enumerate(reply.sentences):
+        if sentence.has("yes_to_it", "backs_it"):
+            last = reply.request.messages[-1]["content"] if reply.request.messages else ""
+            return at if claim.text in last and "asks_backing" in asked(last) else None
+    return None
 
 
 def _asked(reply: Reply, claim: Claim) -> bool:
