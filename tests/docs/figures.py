@@ -39,7 +39,7 @@ SHOWN = (
     ("deep_empathy", "brooding"),
     ("others_motives", "dry"),
 )
-"""Needs and temperaments of the transcripts; of each, the conversation that went best, on something new if there is one."""
+"""Needs and temperaments of the transcripts; of each, the conversation that went best, on something new."""
 INTRODUCTION = """# Ten conversations
 
 `scripted:oracle` with users of all ten temperaments, from the records of `make demo`; the last two are of the split
