@@ -21,7 +21,7 @@ from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.config import build_user
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, Fault, PerceptionRequest, SpeakRequest
 from empathy_gym.simulators.errors import EmpathyGymError, RecordError, TapeMiss
-from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
+from empathy_gym.simulators.library.compiler import PARTS, load_scenarios
 from empathy_gym.simulators.records import AppraisalRecord, EpisodeRecord, TurnRecord
 from empathy_gym.simulators.rule import TableRule, rule_by_hash
 from empathy_gym.simulators.scenario import Scenario
@@ -357,7 +357,7 @@ def _rule(hash_: str | None) -> TableRule:
 
 @functools.cache
 def _bundled() -> Mapping[str, Scenario]:
-    return {scenario.id: scenario for split in SPLITS for scenario in load_scenarios(split)}
+    return {scenario.id: scenario for split in PARTS for scenario in load_scenarios(split)}
 
 
 def _count(counts: dict[str, int], name: str) -> None:

@@ -134,6 +134,15 @@ def test_scenarios_are_listed_shown_and_validated(capsys, tmp_path):
     assert status == 1 and "good.jsonl: 1 scenarios, valid" in out and f"{bad}:" in err
 
 
+def test_scenarios_are_counted(capsys):
+    status, out, _ = run(capsys, "scenarios", "stats", "--json")
+    stats = json.loads(out)
+    assert status == 0 and stats["scenarios"] == sum(stats["needs"].values())
+    status, out, _ = run(capsys, "scenarios", "stats")
+    assert status == 0 and "heldout-temperament" in out and "fault ~ culture" in out
+    assert f"{stats['scenarios']:,}" in out
+
+
 def test_the_rule_is_shown_readably_and_as_json(capsys):
     status, out, _ = run(capsys, "rule", "show")
     assert status == 0 and "fair_fault" in out and "ceilings" in out

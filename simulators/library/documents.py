@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import stat
 import types
 import typing
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -19,6 +22,8 @@ from empathy_gym.simulators.situation import Inconsistent, Loc, Problem
 
 MAX_BYTES: Final = 1_000_000
 """A larger YAML document, or line of a JSON Lines document, is refused before it is parsed."""
+MAX_FILE_BYTES: Final = 500_000_000
+"""A larger JSON Lines document is refused; the bundled `train` has a tenth of that."""
 MAX_DEPTH: Final = 64
 """Deeper nesting is refused: a parser in C would exhaust the stack and take the process with it."""
 MAX_PROBLEMS: Final = 100
@@ -35,19 +40,7 @@ PLAIN: Final = {
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The safe loader, which also refuses a key that is written twice: YAML would drop the first in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} is written twice", key.start_mark
-                )
-            seen.add(key.value)
-        found: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return found
+_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_text(path: Path) -> str:
@@ -57,11 +50,7 @@ def read_text(path: Path) -> str:
         ScenarioError: If it cannot be read, is too large or is not UTF-8.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ScenarioError(
-                f"{path}: {size:,} bytes; a scenario file has at most {MAX_BYTES:,}. Split it."
-            )
+        _check_size(path, MAX_BYTES)
         return path.read_text("utf-8")
     except OSError as error:
         raise ScenarioError(f"{path}: cannot be read ({error.strerror or error}).") from None
@@ -70,6 +59,17 @@ def read_text(path: Path) -> str:
         raise ScenarioError(
             f"{path}:{line}: not UTF-8 (byte {error.start}). Save the file as UTF-8."
         ) from None
+
+
+def _check_size(path: Path, most: int) -> None:
+    """Refuse what is too large, and what has no size: a device or a pipe could be read for ever."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise ScenarioError(f"{path}: not a regular file.")
+    if status.st_size > most:
+        raise ScenarioError(
+            f"{path}: {status.st_size:,} bytes; a scenario file has at most {most:,}. Split it."
+        )
 
 
 def load_yaml(path: Path, text: str | None = None) -> Any:
@@ -82,8 +82,7 @@ def load_yaml(path: Path, text: str | None = None) -> Any:
     """
     text = read_text(path) if text is None else text
     try:
-        _check_events(path, text)
-        return yaml.load(text, Loader=_Loader)
+        return _built(path, text)
     except ScenarioError:
         raise
     except yaml.MarkedYAMLError as error:
@@ -99,18 +98,74 @@ def load_yaml(path: Path, text: str | None = None) -> Any:
         raise ScenarioError(f"{path}: not valid YAML (a value cannot be read: {first}).") from None
 
 
-def _check_events(path: Path, text: str) -> None:
-    """Refuse aliases and deep nesting before anything is built."""
-    depth = 0
+def _built(path: Path, text: str) -> Any:
+    """Return what the events of a document say, refusing what is refused before anything is built of it.
+
+    Situation files are lists and mappings of strings; building them from the parser's events takes a third of the
+    time that nodes and their resolution take.
+    """
+    root: list[Any] = []
+    within: list[_Open] = [_Open(root)]
     for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1 if event.start_mark else 1
-        if isinstance(event, yaml.AliasEvent):
-            raise ScenarioError(
-                f"{path}:{line}: YAML aliases (*{event.anchor}) are not accepted; write it out."
-            )
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise ScenarioError(f"{path}:{line}: nested deeper than {MAX_DEPTH} levels.")
+        if isinstance(event, yaml.ScalarEvent):
+            if event.tag not in (None, "!"):
+                _refuse(path, event, f"the tag {event.tag!r} is not accepted; write the value plainly")
+            plain = event.implicit[0]
+            _add(path, event, within[-1], _plain(event.value) if plain else event.value)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            if event.tag is not None:
+                _refuse(path, event, f"the tag {event.tag!r} is not accepted; write the value plainly")
+            if len(within) > MAX_DEPTH:
+                _refuse(path, event, f"nested deeper than {MAX_DEPTH} levels")
+            items: list[Any] | dict[Hashable, Any] = [] if isinstance(event, yaml.SequenceStartEvent) else {}
+            _add(path, event, within[-1], items)
+            within.append(_Open(items))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            within.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            _refuse(path, event, f"YAML aliases (*{event.anchor}) are not accepted; write it out")
+        elif isinstance(event, yaml.DocumentStartEvent) and root:
+            _refuse(path, event, "a second document begins; a file holds one")
+    return root[0] if root else None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or mapping that is being read, and the key whose value comes next."""
+
+    items: list[Any] | dict[Hashable, Any]
+    key: Any = None
+    keyed: bool = False
+
+
+def _add(path: Path, event: yaml.Event, to: _Open, value: Any) -> None:
+    if isinstance(to.items, list):
+        to.items.append(value)
+    elif to.keyed:
+        to.items[to.key] = value
+        to.keyed = False
+    elif isinstance(value, list | dict):
+        _refuse(path, event, "a key is a list or a mapping; keys are words")
+    elif value in to.items:
+        # YAML itself would drop the first in silence.
+        _refuse(path, event, f"the key {value!r} is written twice")
+    else:
+        to.key, to.keyed = value, True
+
+
+@functools.lru_cache(maxsize=4096)
+def _plain(text: str) -> Any:
+    """Return what a scalar without quotes stands for: a number, a truth value, nothing, or its text."""
+    resolvers = _Loader.yaml_implicit_resolvers
+    for _, pattern in (*resolvers.get(text[:1], ()), *resolvers.get(None, ())):
+        if pattern.match(text):
+            return yaml.load(text, Loader=_Loader)
+    return text
+
+
+def _refuse(path: Path, event: yaml.Event, why: str) -> NoReturn:
+    line = event.start_mark.line + 1 if event.start_mark else 1
+    raise ScenarioError(f"{path}:{line}: {why}.")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -119,7 +174,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         ScenarioError: If it cannot be read, a line is too long or is not UTF-8.
     """
+    number = 0
     try:
+        _check_size(path, MAX_FILE_BYTES)
         with path.open("rb") as file:
             # A line ends at a newline only; JSON strings may hold the other line ends of Unicode.
             for number, line in enumerate(iter(lambda: file.readline(MAX_BYTES + 1), b""), 1):
@@ -142,13 +199,29 @@ def load_json(path: Path, line: int, text: str) -> Any:
         ScenarioError: If it is not JSON.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ScenarioError(f"{path}:{line}: not valid JSON ({error}).") from None
 
 
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a mapping; JSON itself would drop the first of two values in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in found if keys.count(key) > 1)!r} is written twice")
+    return found
+
+
 def validate(
-    model: type[Model], data: Any, path: Path, *, line: int | None = None, text: str | None = None
+    model: type[Model],
+    data: Any,
+    path: Path,
+    *,
+    line: int | None = None,
+    text: str | None = None,
+    also: Iterable[Problem] = (),
+    loosely: Callable[[Any], Iterable[Problem]] | None = None,
 ) -> Model:
     """Return the model of a loaded document.
 
@@ -158,14 +231,20 @@ def validate(
         path: Its file, for messages.
         line: Its line, if it is one line of many.
         text: Its YAML text, from which the line of each field is found.
+        also: Problems found otherwise; one that the model finds, too, is told once.
+        loosely: Finds further ones in a document that the model has found wrong.
 
     Raises:
         ScenarioError: One line a problem: file, line, field, what is wrong.
     """
+    problems = list(also)
     try:
-        return model.model_validate(data)
+        valid = model.model_validate(data)
     except ValidationError as error:
-        problems = problems_of(model, error)
+        more = () if loosely is None else loosely(data)
+        problems = list(dict.fromkeys([*problems_of(model, error), *more, *problems]))
+    if not problems:
+        return valid
     root = None if text is None else yaml.compose(text, Loader=_Loader)
     told = []
     for loc, message in problems[:MAX_PROBLEMS]:
@@ -212,15 +291,15 @@ def _fields(model: type[BaseModel], loc: Loc) -> list[str]:
     found: Any = model
     for part in loc:
         if isinstance(part, str) and isinstance(found, type) and issubclass(found, BaseModel):
-            found = _inner(found.model_fields[part].annotation)
+            found = inner_model(found.model_fields[part].annotation)
     return list(found.model_fields) if isinstance(found, type) and issubclass(found, BaseModel) else []
 
 
-def _inner(annotation: Any) -> Any:
+def inner_model(annotation: Any) -> Any:
     """Return the model inside an annotation such as ``tuple[Fact, ...]`` or ``Persona | None``."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation
-    inner = (_inner(argument) for argument in typing.get_args(annotation))
+    inner = (inner_model(argument) for argument in typing.get_args(annotation))
     return next((one for one in inner if isinstance(one, type) and issubclass(one, BaseModel)), annotation)
 
 

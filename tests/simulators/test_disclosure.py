@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from empathy_gym.benchmarks.rule_analysis import abstract_scenario
 from empathy_gym.simulators.appraisal import INSIGHT_KINDS, LEVELS, Appraisal
 from empathy_gym.simulators.dialogue import UserState, boundaries_in_force, live_claims
-from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
+from empathy_gym.simulators.library.compiler import PARTS, load_scenarios
 from empathy_gym.simulators.reading import read
 from empathy_gym.simulators.rule import TableRule, initial_state, opening_facts
 from empathy_gym.simulators.scenario import NEEDS, Scenario
@@ -27,7 +27,7 @@ Step = tuple[UserState, Appraisal, UserState]
 
 @functools.cache
 def users() -> tuple[Scenario, ...]:
-    bundled = tuple(scenario for split in SPLITS for scenario in load_scenarios(split))
+    bundled = tuple(scenario for split in PARTS for scenario in load_scenarios(split))
     return (*bundled, *(abstract_scenario(need, "normal") for need in NEEDS))
 
 

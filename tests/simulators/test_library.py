@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from empathy_gym.benchmarks.library_stats import library_stats
 from empathy_gym.simulators.dialogue import live_claims
 from empathy_gym.simulators.library.compiler import (
-    SPLITS,
+    HELD_OUT_NEEDS,
+    HELD_OUT_TEMPERAMENTS,
+    PARTS,
     apply_twin,
     bundled_situations,
     load_names,
@@ -23,9 +25,11 @@ from empathy_gym.simulators.library.compiler import (
 from empathy_gym.simulators.rule import initial_state
 from empathy_gym.simulators.scenario import NEEDS, TRUTHS, Scenario
 
-EVERY = [scenario for split in SPLITS for scenario in load_scenarios(split)]
+EVERY = [scenario for split in PARTS for scenario in load_scenarios(split)]
 NAMES = {entry["name"]: entry for entry in load_names()}
 LIMIT = 0.15
+APART = [split for split in PARTS if split != "heldout-temperament"]
+"""Parts with situations of their own."""
 
 SPELT_OUT = re.compile(
     r"\b("
@@ -43,6 +47,14 @@ SPELT_OUT = re.compile(
     re.IGNORECASE,
 )  # fmt: skip
 """Phrases with which a user would name what they need instead of showing it."""
+
+ASKED_OUTRIGHT = re.compile(
+    r"\b(what (he|she|they|people|one of them|any of them)('s|'d|'re| was| were)? (think(s|ing)?|thought|wanted|up to)|"
+    r"what (was|were|is|are|'s) (he|she|they|you) (thinking|up to|after)|why,? though|explain \w+ to me|"
+    r"why (would|should|did|does|do) \w+|why \w+ (does|did|do)|(his|her|their) reasons)\b",
+    re.IGNORECASE,
+)
+"""The same for hints at a need to understand somebody else: they puzzle over a face, they do not put the question."""
 
 OUT_OF_SCOPE = re.compile(
     r"\b("
@@ -62,20 +74,6 @@ OUT_OF_SCOPE = re.compile(
 """Crises, illness, clinical labels: nobody in the library has anything to do with them."""
 
 
-def cramers_v(pairs: Sequence[tuple[Hashable, Hashable]], *, corrected: bool = False) -> float:
-    """Return Cramer's V; with Bergsma's (2013) correction for the many cells of small tables if asked."""
-    n, cells = len(pairs), Counter(pairs)
-    left, right = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
-    chi2 = sum(
-        (cells[a, b] - left[a] * right[b] / n) ** 2 * n / (left[a] * right[b]) for a in left for b in right
-    )
-    rows, columns, phi2 = float(len(left)), float(len(right)), chi2 / n
-    if corrected:
-        phi2 = max(0.0, phi2 - (rows - 1) * (columns - 1) / (n - 1))
-        rows, columns = rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)
-    return math.sqrt(phi2 / (min(rows, columns) - 1))
-
-
 def strings(value: Any) -> Iterator[str]:
     """Yield every string of a document."""
     if isinstance(value, str):
@@ -92,13 +90,15 @@ def said(scenario: Scenario) -> Iterator[str]:
     """Yield every line that the user of a scenario could say."""
     situation = scenario.situation
     yield from (*scenario.openings, *scenario.hints)
-    for kind in ("facts", "feelings", "attempts", "constraints", "boundaries"):
+    for kind in ("facts", "feelings", "attempts", "constraints", "boundaries", "requests"):
         yield from (item.text for item in getattr(situation, kind))
     for claim in situation.claims:
         yield from (*claim.asks, *claim.pushbacks, *claim.beats)
+    yield from itertools.chain.from_iterable(request.accepts for request in situation.requests)
     yield from itertools.chain.from_iterable(scenario.speech.reactions.values())
 
 
+TOGETHER = library_stats()["cramers_v"]
 FAULT = [(s, c.truth) for s in EVERY for c in s.situation.claims if c.kind == "fault"]
 CLAIMS = [(s, c.truth) for s in EVERY for c in s.situation.claims]
 
@@ -106,28 +106,15 @@ CLAIMS = [(s, c.truth) for s in EVERY for c in s.situation.claims]
 # -- dealt evenly ----------------------------------------------------------------------------------------------
 
 
-def test_cramers_v_is_one_for_what_goes_together_and_none_for_what_does_not() -> None:
-    together = [(i % 3, i % 3) for i in range(90)]
-    apart = [(i % 3, i // 3 % 3) for i in range(90)]
-    assert cramers_v(together) == pytest.approx(1) and cramers_v(apart) == pytest.approx(0)
-    assert cramers_v(together, corrected=True) > 0.95
+@pytest.mark.parametrize("pair", TOGETHER)
+def test_what_is_dealt_does_not_go_together(pair: str) -> None:
+    # Of eighty names and four truths many cells hold few users; the correction takes out what chance puts there.
+    assert TOGETHER[pair]["corrected"] < LIMIT
 
 
-@pytest.mark.parametrize("dealt", [FAULT, CLAIMS], ids=["fault", "every claim"])
-def test_truth_does_not_go_with_temperament(dealt: list[tuple[Scenario, str]]) -> None:
-    assert cramers_v([(s.persona.temperament, truth) for s, truth in dealt]) < LIMIT
-
-
-@pytest.mark.parametrize("trait", ["gender", "culture", "age"])
-def test_truth_and_temperament_do_not_go_with_who_somebody_is(trait: str) -> None:
-    def of(scenario: Scenario) -> Hashable:
-        persona = scenario.persona
-        return persona.age // 15 if trait == "age" else NAMES[persona.name][trait]
-
-    # Of eight cultures and four truths many cells hold few users; the correction takes out what chance puts there.
-    assert cramers_v([(of(s), truth) for s, truth in FAULT], corrected=True) < LIMIT
-    assert cramers_v([(of(s), s.persona.temperament) for s in EVERY], corrected=True) < LIMIT
-    assert cramers_v([(of(s), s.need) for s in EVERY], corrected=True) < LIMIT
+@pytest.mark.parametrize("pair", [pair for pair in TOGETHER if "name" not in pair])
+def test_what_is_dealt_does_not_go_together_even_by_chance(pair: str) -> None:
+    assert TOGETHER[pair]["v"] < LIMIT
 
 
 def test_the_shares_of_fault_are_near_the_published_ones() -> None:
@@ -138,13 +125,30 @@ def test_the_shares_of_fault_are_near_the_published_ones() -> None:
         assert abs(shares[truth] - share) <= 5, shares
 
 
-def test_every_split_has_every_need_and_every_temperament() -> None:
-    for split in SPLITS:
-        scenarios = load_scenarios(split)
-        assert {s.need for s in scenarios} == set(NEEDS)
-        assert {s.persona.temperament for s in scenarios} == {t.id for t in load_temperaments()}
-        by_temperament = Counter(s.persona.temperament for s in scenarios)
-        assert max(by_temperament.values()) == min(by_temperament.values())
+@pytest.mark.parametrize("split", PARTS)
+def test_every_part_has_every_need_and_every_temperament_it_may_have(split: str) -> None:
+    scenarios = load_scenarios(split)
+    every, held_out = {t.id for t in load_temperaments()}, set(HELD_OUT_TEMPERAMENTS)
+    assert {s.need for s in scenarios} == set(NEEDS)
+    by_temperament = Counter(s.persona.temperament for s in scenarios)
+    assert set(by_temperament) == (held_out if split == "heldout-temperament" else every - held_out)
+    # Dealt in turn, situation by situation, each in an order of its own.
+    assert max(by_temperament.values()) <= 1.5 * min(by_temperament.values())
+
+
+def test_held_out_needs_and_temperaments_are_met_in_test_alone() -> None:
+    without, only = load_scenarios("train-without-needs"), load_scenarios("heldout-need")
+    assert {s.need for s in without} == set(NEEDS) - set(HELD_OUT_NEEDS)
+    assert {s.need for s in only} == set(HELD_OUT_NEEDS) and {s.split for s in only} == {"test"}
+    assert {s.id for s in without} < {s.id for s in load_scenarios("train")}
+    assert {s.id for s in only} < {s.id for s in load_scenarios("test")}
+
+
+def test_held_out_temperaments_are_met_in_the_situations_of_test() -> None:
+    there, here = load_scenarios("test"), load_scenarios("heldout-temperament")
+    assert {s.situation.summary for s in there} == {s.situation.summary for s in here}
+    assert not {s.id for s in there} & {s.id for s in here}
+    assert not {s.persona.temperament for s in there} & {s.persona.temperament for s in here}
 
 
 @pytest.mark.parametrize("need", NEEDS)
@@ -171,7 +175,7 @@ def test_a_need_that_turns_on_a_claim_finds_one() -> None:
 # -- kept apart ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(SPLITS, 2)))
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(APART, 2)))
 def test_splits_share_no_situation_and_no_line(one: str, other: str) -> None:
     def lines(split: str) -> set[str]:
         situations = [s.situation for s in load_scenarios(split)]
@@ -228,7 +232,8 @@ def test_a_situation_is_as_rich_as_the_guide_asks(source) -> None:
     held = [feeling for feeling in situation.feelings if feeling.held]
     assert len(held) >= 4 and len(situation.feelings) - len(held) >= 1
     assert len(situation.strengths) >= 4 and len(situation.constraints) >= 3 and len(situation.attempts) >= 2
-    assert {p.kind for p in situation.perspectives} == {"self", "other", "both_sides", "proportion"}
+    kinds = Counter(perspective.kind for perspective in situation.perspectives)
+    assert kinds["self"] >= 2 and kinds["other"] >= 3 and min(kinds["both_sides"], kinds["proportion"]) >= 5
 
 
 def test_whoever_may_be_asked_or_contradicted_has_the_words_for_it() -> None:
@@ -279,6 +284,12 @@ def test_no_line_of_a_user_spells_out_the_need() -> None:
         reactions = itertools.chain.from_iterable(scenario.speech.reactions.values())
         for line in (*scenario.openings, *facts, *scenario.hints, *reactions):
             assert not SPELT_OUT.search(line), (scenario.need, line)
+
+
+def test_no_hint_asks_outright_what_somebody_thought() -> None:
+    for source in bundled_situations():
+        for line in source.hints.get("others_motives", ()):
+            assert not ASKED_OUTRIGHT.search(line), (source.slug, line)
 
 
 def test_openings_serve_every_need_and_hints_only_their_own() -> None:

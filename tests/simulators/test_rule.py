@@ -21,7 +21,7 @@ from empathy_gym.benchmarks.rule_analysis import abstract_scenario
 from empathy_gym.simulators.appraisal import GUARDS, INSIGHT_KINDS, LEVELS, Appraisal
 from empathy_gym.simulators.dialogue import FAILURE_EMOTION, UserState, boundaries_in_force
 from empathy_gym.simulators.errors import ConfigError, RecordError
-from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
+from empathy_gym.simulators.library.compiler import PARTS, load_scenarios
 from empathy_gym.simulators.reading import ACTS, MOVES, Reading, read, worth
 from empathy_gym.simulators.rule import (
     ADJUSTMENTS,
@@ -51,7 +51,7 @@ Case = tuple[Scenario, UserState]
 @functools.cache
 def users() -> tuple[Scenario, ...]:
     """Every bundled user, and the abstract ones of the analysis."""
-    bundled = [scenario for split in SPLITS for scenario in load_scenarios(split)]
+    bundled = [scenario for split in PARTS for scenario in load_scenarios(split)]
     return (*bundled, *(abstract_scenario(need, "normal") for need in NEEDS for _ in range(4)))
 
 
@@ -375,8 +375,8 @@ def test_trust_rises_only_for_help_a_limit_kept_or_a_stance_held(
     result, taken = RULE.apply(scenario, state, reply, False), reading(case, reply)
     helped = gains({k: max(0, v) if k in ACTS else v for k, v in result.terms.items()}) > 0
     most = TABLE["difficulties"][scenario.knobs.difficulty]["openness"] * (helped and reply.grounding > 0)
-    most += TABLE["trust"]["boundary"] * len(taken.kept) + TABLE["trust"]["held"] * taken.holds
-    assert result.state.trust - state.trust <= most
+    most += TABLE["trust"]["boundary"] * len(taken.kept) + TABLE["trust"]["declined"] * len(taken.declined)
+    assert result.state.trust - state.trust <= most + TABLE["trust"]["held"] * taken.holds
 
 
 def test_trust_falls_faster_than_it_rises() -> None:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from empathy_gym.simulators import scenario as module
 from empathy_gym.simulators.errors import ConfigError
-from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
+from empathy_gym.simulators.library.compiler import PARTS, load_scenarios
 from empathy_gym.simulators.scenario import (
     DIFFICULTIES,
     ITEM_KINDS,
@@ -33,11 +33,11 @@ from empathy_gym.simulators.scenario import (
 from empathy_gym.simulators.situation import Inconsistent
 
 # One of each kind, so that a fresh computation of an id has something to differ in.
-SAMPLE = [scenarios[0] for scenarios in map(load_scenarios, SPLITS)]
+SAMPLE = [scenarios[0] for scenarios in map(load_scenarios, PARTS)]
 PUBLIC = """
     Attempt Boundary Claim ClaimKind Constraint Cue DIFFICULTIES Difficulty Fact Feeling Frozen ITEM_KINDS InsightKind
-    Item ItemId Knobs Line NEEDS NEED_CLAIMS Need Percent Person Persona Perspective Quarter SCHEMA_VERSION Scenario
-    Situation Speech Strength TRUTHS Topic Truth canonical_json content_hash scenario_id
+    Item ItemId Knobs Line NEEDS NEED_CLAIMS Need Percent Person Persona Perspective Quarter Request SCHEMA_VERSION
+    Scenario Situation Speech Strength TRUTHS Topic Truth canonical_json content_hash scenario_id
 """.split()
 
 
@@ -79,8 +79,8 @@ def test_every_public_name_is_importable_from_the_one_module() -> None:
 def test_an_id_is_sixteen_hexadecimal_digits_and_says_nothing() -> None:
     for scenario in SAMPLE:
         assert len(scenario.id) == 16 and int(scenario.id, 16) >= 0
-    assert len({s.id for split in SPLITS for s in load_scenarios(split)}) == sum(
-        map(len, map(load_scenarios, SPLITS))
+    assert len({s.id for split in PARTS for s in load_scenarios(split)}) == sum(
+        map(len, map(load_scenarios, PARTS))
     )
 
 
@@ -122,7 +122,7 @@ def test_an_id_that_does_not_fit_the_content_is_refused_and_a_missing_one_comput
         Scenario.model_validate({**data, "id": "0" * 16})
 
 
-@pytest.mark.parametrize("scenario", SAMPLE, ids=SPLITS)
+@pytest.mark.parametrize("scenario", SAMPLE, ids=PARTS)
 def test_a_scenario_survives_json_and_pickle(scenario: Scenario) -> None:
     again = Scenario.model_validate(json.loads(json.dumps(scenario.model_dump(mode="json"))))
     thawed = pickle.loads(pickle.dumps(scenario.at("hard")))
@@ -231,7 +231,7 @@ def test_the_claims_a_need_turns_on_follow_from_the_need() -> None:
         "others_motives": {"mind_reading"},
     }
     found = set()
-    for scenario in (s for split in SPLITS for s in load_scenarios(split)):
+    for scenario in (s for split in PARTS for s in load_scenarios(split)):
         claims = [c.id for c in scenario.situation.claims if c.kind in kinds.get(scenario.need, ())]
         assert list(scenario.need_claims) == claims
         found |= {scenario.need} if claims else set()
