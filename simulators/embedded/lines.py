@@ -73,7 +73,7 @@ class _Part(NamedTuple):
 def _part(raw: str) -> _Part:
     sentence = parsed(raw)
     trigrams = tuple(_joined(sentence.folded))
-    return _Part(sentence.words, sentence.folded, trigrams, tuple(dict.fromkeys(sentence.stems)))
+    return _Part(tuple(sentence.words), sentence.folded, trigrams, tuple(dict.fromkeys(sentence.stems)))
 
 
 @functools.lru_cache(maxsize=4096)
