@@ -41,6 +41,8 @@ ENVIRONMENT: Final = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
+    # Its log would stand in the middle of what a command prints as JSON.
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
 }
 CPU_ENVIRONMENT: Final = {
     # GiB of KV cache; vLLM's own default takes half of the machine.
