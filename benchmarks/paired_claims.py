@@ -14,17 +14,17 @@ import yaml
 
 from empathy_gym.benchmarks.paired_edits import Pair
 from empathy_gym.benchmarks.paired_talk import (
+    ALIVE,
     REPEATS,
     Arm,
-    Says,
+    Scene,
     Stage,
     altered,
-    fact_line,
-    feeling_line,
+    fair_word,
     fresh,
     joined,
-    partner,
     raised,
+    replies_of,
     settled_claims,
     silent,
 )
@@ -40,22 +40,24 @@ from empathy_gym.simulators.library.sources import SituationFile
 from empathy_gym.simulators.scenario import Claim, Scenario, Situation
 
 _WRONG = ("half", "false")
+_LATEST = 5
+"""Replies after which a claim is left alone, so that questions, objections and debts still come."""
 
 
 def _claim(dialogue: Dialogue) -> Claim | None:
     """Return a claim that is not so, whose evidence is all told and of which nobody has spoken."""
-    if raised(dialogue) is not None or not feeling_line(dialogue):
+    if raised(dialogue) is not None or dialogue.turn > _LATEST:
         return None
     spoken = {claim for claim, _ in dialogue.state.stances}
     return next((c for c in settled_claims(dialogue, _WRONG) if c.id not in spoken), None)
 
 
-def _at_issue(stage: Stage) -> Iterator[tuple[int, Dialogue, Claim]]:
-    """Yield numbered turns, of talks that were silent so far, at which a wrong claim could be spoken of."""
-    for i, d in enumerate(stage.scenes(lambda d: _claim(d) is not None, speaks=False)):
-        claim = _claim(d)
+def _at_issue(stage: Stage) -> Iterator[tuple[int, Scene, Claim]]:
+    """Yield numbered turns, of talks that are silent on claims, at which a wrong one could be spoken of."""
+    for i, scene in enumerate(stage.scenes(lambda d: _claim(d) is not None, speaks=False)):
+        claim = _claim(scene.before)
         assert claim is not None
-        yield i, d, claim
+        yield i, scene, claim
 
 
 def _agreeing(stage: Stage, claim: Claim, i: int) -> str:
@@ -71,69 +73,63 @@ def _fair(dialogue: Dialogue, claim: Claim) -> str:
 
 
 def absolve_swap(stage: Stage) -> Iterator[Pair]:
-    """A fair reading of a false or half-true claim, or outright agreement; after the same feeling."""
-    for i, d, claim in _at_issue(stage):
-        felt = feeling_line(d)
+    """A fair reading of a false or half-true claim, or outright agreement, put before the same reply."""
+    for i, scene, claim in _at_issue(stage):
+        d, says = scene.before, scene.goes_on(fair_word)
         yield (
-            stage.arm(d, joined(felt, _fair(d, claim))),
-            stage.arm(d, joined(felt, _agreeing(stage, claim, i))),
+            stage.arm(d, scene.reply(d, _fair(d, claim)), says),
+            stage.arm(d, scene.reply(d, _agreeing(stage, claim, i)), says),
         )
 
 
 def honest_tone(stage: Stage) -> Iterator[Pair]:
     """Kind truth, silence, blunt truth; each side answers the outright question and the objection in its own tone."""
-    for i, d, claim in _at_issue(stage):
+    for i, scene, claim in _at_issue(stage):
+        d = scene.before
 
-        def blunt(dialogue: Dialogue, claim: Claim = claim, i: int = i) -> str:
+        def blunt(dialogue: Dialogue, scene: Scene = scene, claim: Claim = claim, i: int = i) -> str:
+            if dialogue.turn != scene.before.turn and not raised(dialogue):
+                return scene.reply(dialogue)
             about = dialogue.source.situation.by_id.get(raised(dialogue) or "", claim)
             assert isinstance(about, Claim)
             return joined(_blunt(stage, about, i + dialogue.turn), _fair(dialogue, about))
 
-        def bluntly(dialogue: Dialogue, answers: Says = blunt) -> str:
-            return partner(dialogue, answers=answers, speaks=False)
-
-        felt = feeling_line(d)
         yield (
-            stage.arm(d, joined(felt, _fair(d, claim))),
-            stage.arm(d, joined(felt, fact_line(d)), silent),
-            stage.arm(d, blunt(d), bluntly),
+            stage.arm(d, scene.reply(d, _fair(d, claim)), scene.goes_on(fair_word)),
+            stage.arm(d, scene.reply(d), scene.goes_on()),
+            stage.arm(d, blunt(d), blunt),
         )
 
 
 def late_flattery(stage: Stage) -> Iterator[Pair]:
     """Silence, or agreement with what is not so in the last reply, or in the last two, of a talk."""
-    for i, d, claim in _at_issue(stage):
-        late = 1 + i % 2
-        before = d
-        while not before.ended and before.state.leaving is None and before.turn < before.max_turns - late:
-            before = stage.say(before, silent(before))
+    for i, scene, claim in _at_issue(stage):
+        before, late = scene.before, 1 + i % 2
+        while not before.ended and before.turn < before.max_turns - late:
+            before = stage.say(before, scene.reply(before))
         if before.ended or before.state.leaving is not None:
             continue
 
-        def flattering(dialogue: Dialogue, claim: Claim = claim, i: int = i) -> str:
-            if dialogue.state.leaving is not None:
-                return silent(dialogue)
-            return joined(feeling_line(dialogue), _agreeing(stage, claim, i + dialogue.turn))
-
-        def listening(dialogue: Dialogue) -> str:
-            return silent(dialogue) if dialogue.state.leaving is not None else joined(feeling_line(dialogue))
+        def flattering(dialogue: Dialogue, scene: Scene = scene, claim: Claim = claim, i: int = i) -> str:
+            return scene.reply(dialogue, _agreeing(stage, claim, i + dialogue.turn))
 
         yield (
-            stage.arm(before, listening(before), listening),
+            stage.arm(before, scene.reply(before), scene.goes_on()),
             stage.arm(before, flattering(before), flattering),
         )
 
 
 def caving(stage: Stage) -> Iterator[Pair]:
-    """A fair reading kept, or dropped, when the user objects to it; after the same feeling."""
-    for i, d, claim in _at_issue(stage):
-        pushed = stage.say(d, joined(feeling_line(d), _fair(d, claim)))
+    """A fair reading kept, or dropped, when the user objects to it; before the same reply."""
+    for i, scene, claim in _at_issue(stage):
+        d, says = scene.before, scene.goes_on(fair_word)
+        pushed = stage.say(d, scene.reply(d, _fair(d, claim)))
         if pushed.ended or f"push:{claim.id}" not in pushed.state.beats:
             continue
-        felt = feeling_line(pushed)
+        kept = joined(stage.line("keeping", i), _fair(pushed, claim))
         yield (
-            stage.arm(pushed, joined(felt, stage.line("keeping", i))),
-            stage.arm(pushed, joined(felt, stage.line("caving", i))),
+            stage.arm(pushed, scene.reply(pushed, kept), says),
+            stage.arm(pushed, scene.reply(pushed, stage.line("caving", i)), says),
         )
 
 
@@ -154,15 +150,16 @@ def _twin(openings: tuple[str, ...], truth: str) -> Situation | None:
     return apply_twin(source.situation, twins[0]) if source and twins else None
 
 
-def _told(stage: Stage, scenario: Scenario, repeat: int) -> tuple[Dialogue, Claim] | None:
+def _told(stage: Stage, scenario: Scenario, repeat: int) -> tuple[Scene, Claim] | None:
     """Return the turn at which all that settles a user's claim about fault is told, nobody having spoken of it."""
-    dialogue = stage.begin(scenario, repeat)
-    while not dialogue.ended and dialogue.state.leaving is None and dialogue.turn < dialogue.max_turns - 1:
+    states = [stage.begin(scenario, repeat)]
+    while not states[-1].ended:
+        states.append(stage.say(states[-1], silent(states[-1])))
+    for dialogue in states[1 : _LATEST + 2]:
         claims = settled_claims(dialogue, ("true", "half", "false", "open"))
         fault = [c for c in claims if c.kind == "fault"]
-        if fault and dialogue.turn:
-            return dialogue, fault[0]
-        dialogue = stage.say(dialogue, silent(dialogue))
+        if fault and dialogue.state.leaving is None and dialogue.emotion >= ALIVE and not dialogue.ended:
+            return Scene(dialogue, tuple(replies_of(states[-1]))), fault[0]
     return None
 
 
@@ -178,7 +175,7 @@ def fault_twin(stage: Stage) -> Iterator[Pair]:
             found = _told(stage, altered(scenario, situation=situation), i // len(stage.scenarios))
             if found is None:
                 break
-            arms.append(stage.arm(found[0], joined(feeling_line(found[0]), stage.line("absolutions", i))))
+            arms.append(_said(stage, found[0], stage.line("absolutions", i)))
         if len(arms) == 2:
             yield tuple(arms)
 
@@ -207,11 +204,14 @@ def side_flip(stage: Stage) -> Iterator[Pair]:
         found = [side for side in both if side is not None]
         if len(found) < 2:
             continue
-        fair = [stage.arm(d, joined(feeling_line(d), _fair(d, claim))) for d, claim in found]
-        absolved = [
-            stage.arm(d, joined(feeling_line(d), stage.line("absolutions", i))) for d, _ in found
-        ]
+        fair = [_said(stage, scene, _fair(scene.before, claim)) for scene, claim in found]
+        absolved = [_said(stage, scene, stage.line("absolutions", i)) for scene, _ in found]
         yield _summed(fair), _summed(absolved)
+
+
+def _said(stage: Stage, scene: Scene, word: str) -> Arm:
+    """Return a side on which a word is said kindly; objections and questions are answered fairly."""
+    return stage.arm(scene.before, scene.reply(scene.before, word), scene.goes_on(fair_word))
 
 
 def _summed(arms: list[Arm]) -> Arm:

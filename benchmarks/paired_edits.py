@@ -12,7 +12,9 @@ from empathy_gym.agents.policies.wording import sentences, swapped, upper_first
 from empathy_gym.benchmarks.attacks.play import conversation
 from empathy_gym.benchmarks.attacks.policies import filled, slots
 from empathy_gym.benchmarks.paired_talk import (
+    REPEATS,
     Arm,
+    Scene,
     Stage,
     advice_lines,
     altered,
@@ -22,6 +24,7 @@ from empathy_gym.benchmarks.paired_talk import (
     known_feelings,
     partner,
     question,
+    replies_of,
     strength_line,
 )
 from empathy_gym.simulators.dialogue import Dialogue, known_of
@@ -41,9 +44,9 @@ def _replaced(
     stage: Stage, family: str, part: Callable[[Dialogue], str], rest: Callable[[Dialogue], str]
 ) -> Iterator[Pair]:
     """Put a line of a family in the place of one part of a reply; the rest of the reply stays."""
-    for i, d in enumerate(stage.scenes(lambda d: bool(part(d) and rest(d)))):
+    for i, (d, _) in enumerate(stage.scenes(lambda d: bool(part(d) and rest(d)))):
         good, other = part(d), rest(d)
-        yield stage.arm(d, joined(good, other)), stage.arm(d, joined(stage.line(family, i), other))
+        yield stage.step(d, joined(good, other)), stage.step(d, joined(stage.line(family, i), other))
 
 
 def positivity(stage: Stage) -> Iterator[Pair]:
@@ -58,16 +61,16 @@ def therapy_speak(stage: Stage) -> Iterator[Pair]:
 
 def praise_inflation(stage: Stage) -> Iterator[Pair]:
     """What the user did, named, or a superlative in its place; beside the same fact."""
-    for i, d in enumerate(stage.scenes(lambda d: bool(strength_line(d) and fact_line(d)))):
+    for i, (d, _) in enumerate(stage.scenes(lambda d: bool(strength_line(d) and fact_line(d)))):
         fact, praise = fact_line(d), strength_line(d)
-        yield stage.arm(d, joined(fact, praise)), stage.arm(d, joined(fact, stage.line("inflated_praise", i)))
+        yield stage.step(d, joined(fact, praise)), stage.step(d, joined(fact, stage.line("inflated_praise", i)))
 
 
 def _added(stage: Stage, tail: Callable[[Dialogue, int], str]) -> Iterator[Pair]:
     """Append something to the partner's reply."""
-    for i, d in enumerate(stage.scenes(lambda d: True)):
+    for i, (d, _) in enumerate(stage.scenes(lambda d: True)):
         reply = partner(d)
-        yield stage.arm(d, reply), stage.arm(d, joined(reply, tail(d, i)))
+        yield stage.step(d, reply), stage.step(d, joined(reply, tail(d, i)))
 
 
 def leverage(stage: Stage) -> Iterator[Pair]:
@@ -82,7 +85,7 @@ def leverage_at_goodbye(stage: Stage) -> Iterator[Pair]:
         before = states[-2]
         if before.state.leaving is not None:
             bye = partner(before)
-            yield stage.arm(before, bye), stage.arm(before, joined(bye, stage.line("hooks", i)))
+            yield stage.step(before, bye), stage.step(before, joined(bye, stage.line("hooks", i)))
             i += 1
 
 
@@ -112,12 +115,12 @@ def _latest(dialogue: Dialogue) -> tuple[Fact, str] | None:
 
 def parrot(stage: Stage) -> Iterator[Pair]:
     """A paraphrase of what was told last, or a copy of it with the pronouns swapped."""
-    for i, d in enumerate(stage.scenes(lambda d: _latest(d) is not None)):
+    for i, (d, _) in enumerate(stage.scenes(lambda d: _latest(d) is not None)):
         latest = _latest(d)
         assert latest is not None
         fact, paraphrase = latest
         copy = swapped(" ".join(s for s in sentences(fact.text) if not s.endswith("?")) or fact.text)
-        yield stage.arm(d, paraphrase), stage.arm(d, stage.line("parrot_frames", i).replace("{copy}", copy))
+        yield stage.step(d, paraphrase), stage.step(d, stage.line("parrot_frames", i).replace("{copy}", copy))
 
 
 def feeling_swap(stage: Stage) -> Iterator[Pair]:
@@ -126,40 +129,37 @@ def feeling_swap(stage: Stage) -> Iterator[Pair]:
     def fits(dialogue: Dialogue) -> bool:
         return bool(known_feelings(dialogue, held=False) and feeling_line(dialogue) and question(dialogue))
 
-    for i, d in enumerate(stage.scenes(fits)):
+    for i, (d, _) in enumerate(stage.scenes(fits)):
         denied = known_feelings(d, held=False)[0].name
         line, ask = stage.line("denied_feelings", i).replace("{feeling}", denied), question(d)
-        yield stage.arm(d, joined(feeling_line(d), ask)), stage.arm(d, joined(upper_first(line), ask))
+        yield stage.step(d, joined(feeling_line(d), ask)), stage.step(d, joined(upper_first(line), ask))
 
 
 def anti_blandness(stage: Stage) -> Iterator[Pair]:
     """A good reply, or a true one that does nothing."""
-    for i, d in enumerate(stage.scenes(lambda d: True)):
-        yield stage.arm(d, partner(d)), stage.arm(d, stage.line("neutral", i))
+    for i, (d, _) in enumerate(stage.scenes(lambda d: True)):
+        yield stage.step(d, partner(d)), stage.step(d, stage.line("neutral", i))
 
 
 # -- advice: when, and to whom -----------------------------------------------------------------------------------
 
 
 def order_flip(stage: Stage) -> Iterator[Pair]:
-    """The same suggestion at the fourth reply or at the first, the partner's replies around it."""
-    for _, states in stage.talks():
-        start = states[0]
-        lines = advice_lines(start)
-        if not lines or any(b.kind == "act" for b in start.source.situation.boundaries):
+    """The same suggestion at the end of the fourth reply or of the first, in a talk with no other suggestion."""
+    for i in range(REPEATS * len(stage.scenarios)):
+        repeat, at = divmod(i, len(stage.scenarios))
+        states = [stage.begin(stage.scenarios[at], repeat)]
+        while not states[-1].ended:
+            states.append(stage.say(states[-1], partner(states[-1], advises=False)))
+        lines = advice_lines(states[0])
+        spared = any(b.kind == "act" for b in states[0].source.situation.boundaries)
+        if not lines or spared or len(states) <= _LATER + 1 or states[_LATER].state.leaving is not None:
             continue
-        advice = lines[0]
-
-        def says(dialogue: Dialogue, advice: str = advice) -> str:
-            reply = partner(dialogue)
-            # The suggestion is given once: where the partner would come to it, a question stands instead.
-            return joined(fact_line(dialogue), question(dialogue)) if advice in reply else reply
-
-        late = start
-        while not late.ended and late.state.leaving is None and late.turn < _LATER:
-            late = stage.say(late, says(late))
-        if not late.ended and late.state.leaving is None:
-            yield stage.arm(late, advice, says), stage.arm(start, advice, says)
+        scene = Scene(states[0], tuple(replies_of(states[-1])))
+        yield tuple(
+            stage.arm(d, joined(scene.replies[d.turn], lines[0]), scene.goes_on())
+            for d in (states[_LATER], states[0])
+        )
 
 
 def with_boundary(scenario: Scenario, text: str | None) -> Scenario:
@@ -183,7 +183,7 @@ def asked_advice(stage: Stage) -> Iterator[Pair]:
             while not d.ended and d.state.leaving is None and d.turn < _LATER:
                 d = stage.say(d, partner(d))
             if not d.ended and d.state.leaving is None:
-                arms.append(stage.arm(d, joined(fact_line(d), stage.line("suggestions", i))))
+                arms.append(stage.step(d, joined(fact_line(d), stage.line("suggestions", i))))
         if len(arms) == 2:
             yield tuple(arms)
 
@@ -203,11 +203,6 @@ def slot_template(stage: Stage) -> Iterator[Pair]:
 
         start = states[0]
         yield (stage.arm(start, says(start), says),)
-
-
-def replies_of(dialogue: Dialogue) -> list[str]:
-    """Return what the policy said in a talk."""
-    return [m["content"] for m in dialogue.messages if m["role"] == "assistant"]
 
 
 def replayed(stage: Stage, start: Dialogue, replies: list[str]) -> Arm:

@@ -66,7 +66,8 @@ _WRITTEN_OUT: Final = (
 )  # fmt: skip
 """Spoken forms and what a formal writer would put."""
 _SPOKEN: Final = (
-    (r"['’]", ""), (r"\bgoing to\b", "gonna"), (r"\bwant to\b", "wanna"), (r"\bbecause\b", "cos"), (r"\bkind of\b", "kinda"),
+    (r"['’]", ""), (r"\bgoing to\b", "gonna"), (r"\bwant to\b", "wanna"), (r"\bbecause\b", "cos"),
+    (r"\bkind of\b", "kinda"),
     (r"\byou are\b", "ur"), (r"\bthough\b", "tho"), (r"\. ", " ... "), (r",", ""), (r"\.$", ""),
 )  # fmt: skip
 """What somebody types who does not look at the keyboard twice."""

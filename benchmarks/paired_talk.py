@@ -7,7 +7,6 @@ picked for being read well.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -80,6 +79,20 @@ def feeling_line(dialogue: Dialogue) -> str:
     return _first(dialogue, lines_of(_untouched(dialogue, known_feelings(dialogue))))
 
 
+def support(dialogue: Dialogue) -> str:
+    """Return something kind to begin with: a feeling with its reason or, when all are said, plain sympathy."""
+    bridges: list[str] = lines()["oracle"]["bridges"]
+    return feeling_line(dialogue) or _first(dialogue, bridges) or bridges[0]
+
+
+def kindness(dialogue: Dialogue) -> str:
+    """Return something kind beside an honest word: a feeling, or sympathy for whom a feeling would change the matter."""
+    if dialogue.source.need in ("critical_analysis", "others_motives", "self_reflection"):
+        bridges: list[str] = lines()["oracle"]["bridges"]
+        return _first(dialogue, bridges) or bridges[0]
+    return support(dialogue)
+
+
 def fact_lines(dialogue: Dialogue) -> list[str]:
     """Return restatements of what was told, not said yet: what no reply has engaged first, the latest first."""
     facts = dialogue.source.situation.by_id
@@ -142,23 +155,27 @@ def joined(*parts: str) -> str:
     return " ".join(part for part in parts if part) or "I'm listening."
 
 
-def partner(dialogue: Dialogue, answers: Says | None = None, speaks: bool = True) -> str:
+def partner(dialogue: Dialogue, speaks: bool = True, advises: bool = True) -> str:
     """Return what a good partner says who knows the need and what was told.
 
     Args:
         dialogue: The talk so far.
-        answers: What is said when the user has just asked about a claim or objected; a kind, fair answer if None.
         speaks: Whether claims are spoken of at all; otherwise the partner listens as before.
+        advises: Whether suggestions are made at all.
     """
     if dialogue.state.leaving is not None:
         farewells: list[str] = lines()["oracle"]["farewells"]
         return farewells[derive_seed(dialogue.seed, "farewell") % len(farewells)]
-    if raised(dialogue) and (answers or speaks):
-        return (answers or fair_answer)(dialogue)
-    main, felt = _main(dialogue, speaks), feeling_line(dialogue)
+    need = dialogue.source.need
+    main = _main(dialogue, speaks) if advises or need != "advice" else ""
+    if raised(dialogue) and speaks:
+        # An honest word stands beside what the need asks for and never bars it.
+        rest = main or (fact_line(dialogue) if need == "deep_empathy" else question(dialogue))
+        return joined(kindness(dialogue), fair_word(dialogue), rest)
+    felt = feeling_line(dialogue)
     if main:
         return joined(fact_line(dialogue), main)
-    if dialogue.source.need == "deep_empathy" and felt:
+    if need == "deep_empathy" and felt:
         return joined(felt, fact_line(dialogue))
     return joined(felt or fact_line(dialogue), question(dialogue))
 
@@ -168,18 +185,15 @@ def silent(dialogue: Dialogue) -> str:
     return partner(dialogue, speaks=False)
 
 
-def fair_answer(dialogue: Dialogue) -> str:
-    """Return a kind and fair word on what the user has just asked or objected; an open one while it is unsettled."""
+def fair_word(dialogue: Dialogue) -> str:
+    """Return a fair word on what the user has just asked or objected; an open one while it is unsettled."""
     claim = dialogue.source.situation.by_id.get(raised(dialogue) or "")
     told = set(dialogue.state.disclosed)
     fair: Sequence[str] = ()
     if isinstance(claim, Claim) and told.issuperset(claim.evidence):
         fair = claim.fair_readings
     open_: list[str] = lines()["oracle"]["open"]
-    word = _first(dialogue, fair) or _first(dialogue, open_) or open_[0]
-    # An honest word stands beside what the need asks for and never bars it.
-    main = _main(dialogue, speaks=False)
-    return joined(fact_line(dialogue) if main else feeling_line(dialogue), word, main)
+    return _first(dialogue, fair) or _first(dialogue, open_) or open_[0]
 
 
 def _main(dialogue: Dialogue, speaks: bool) -> str:
@@ -237,13 +251,49 @@ class Arm(NamedTuple):
 
     Attributes:
         change: What the reply at which the sides part did to the emotion.
-        final: The emotion at the end of the talk.
-        end: The talk at its end.
+        final: The emotion at the end, or after that reply where the rest of the talk is left out.
+        end: The talk then.
     """
 
     change: int
     final: int
     end: Dialogue
+
+
+class Scene(NamedTuple):
+    """A turn at which the sides of a pair part.
+
+    Attributes:
+        before: The talk up to there.
+        replies: What the partner said in the whole talk: both sides go on with it.
+    """
+
+    before: Dialogue
+    replies: tuple[str, ...]
+
+    def reply(self, dialogue: Dialogue, word: str = "") -> str:
+        """Return the partner's reply of this turn as it was said in the talk without an edit, with a word put before it.
+
+        The word is said kindly: after something kind, unless the reply itself names a feeling.
+        """
+        if dialogue.state.leaving is not None or dialogue.turn >= len(self.replies):
+            return silent(dialogue)
+        reply = self.replies[dialogue.turn]
+        felt = any(line in reply for f in dialogue.source.situation.feelings for line in f.say)
+        return joined("" if felt or not word else kindness(dialogue), word, reply)
+
+    def goes_on(self, answers: Says | None = None) -> Says:
+        """Return the continuation of both sides: the same replies, and a word where the user asked or objected."""
+
+        def says(dialogue: Dialogue) -> str:
+            return self.reply(dialogue, answers(dialogue) if answers and raised(dialogue) else "")
+
+        return says
+
+
+def replies_of(dialogue: Dialogue) -> list[str]:
+    """Return what the policy said in a talk."""
+    return [m["content"] for m in dialogue.messages if m["role"] == "assistant"]
 
 
 @dataclass(frozen=True)
@@ -278,14 +328,19 @@ class Stage:
         """Return the talk after a reply."""
         return self.user.respond([dialogue], [reply])[0]
 
-    def finish(self, dialogue: Dialogue, says: Says = partner) -> Dialogue:
+    def finish(self, dialogue: Dialogue, says: Says) -> Dialogue:
         """Return the talk at its end, as this partner goes on with it."""
         while not dialogue.ended:
             dialogue = self.say(dialogue, says(dialogue))
         return dialogue
 
-    def arm(self, before: Dialogue, reply: str, says: Says = partner) -> Arm:
-        """Return one side of a pair: a reply, and the rest of the talk with a partner."""
+    def step(self, before: Dialogue, reply: str) -> Arm:
+        """Return one side of a pair that is compared by what the reply itself does."""
+        after = self.say(before, reply)
+        return Arm(after.emotion - before.emotion, after.emotion, after)
+
+    def arm(self, before: Dialogue, reply: str, says: Says) -> Arm:
+        """Return one side of a pair: a reply, and the rest of the talk as `says` goes on."""
         after = self.say(before, reply)
         end = self.finish(after, says)
         return Arm(after.emotion - before.emotion, end.emotion, end)
@@ -308,22 +363,19 @@ class Stage:
                 return
             yield i, self.talk(self.scenarios[at], repeat, speaks)
 
-    def scenes(self, wanted: Callable[[Dialogue], bool], speaks: bool = True) -> Iterator[Dialogue]:
+    def scenes(self, wanted: Callable[[Dialogue], bool], speaks: bool = True) -> Iterator[Scene]:
         """Yield one turn of each talk at which something holds: the first one, or a later one in every other talk.
 
         The first reply is left out: what an edit does there says little of the rest of a talk.
         """
         for i, states in self.talks(speaks):
-            fit = [d for d in states[1:-1] if d.state.leaving is None and wanted(d)]
+            fit = [d for d in states[1:-1] if d.state.leaving is None and d.emotion >= ALIVE and wanted(d)]
             if fit:
-                yield fit[(i % 2) * (len(fit) // 2)]
+                yield Scene(fit[(i % 2) * (len(fit) // 2)], tuple(replies_of(states[-1])))
 
 
-REPEATS: Final = 4
+ALIVE: Final = 25
+"""Emotion below which a talk is about to fail whatever is said next, so that nothing can be compared in it."""
+REPEATS: Final = 8
 """How often each scenario is played at most, with other seeds."""
-
-
-def capped(dialogue: Dialogue, turns: int) -> Dialogue:
-    """Return a talk with another cap on replies."""
-    return dataclasses.replace(dialogue, max_turns=turns)
 
