@@ -172,7 +172,9 @@ def _row(name: str, row: Row, stage: Stage, pairs: int) -> Finding:
         return Finding(name, "paired", 0.0, row.least, False, detail="no pair can be made of these scenarios")
     value, (low, high) = sum(held) / len(held), wilson_interval(sum(held), len(held))
     what = "the reply's own change" if row.by == "change" else "final emotion"
-    return Finding(name, "paired", value, row.least, value >= row.least, False, len(held), low, high, f"by {what}")
+    return Finding(
+        name, "paired", value, row.least, value >= row.least, False, len(held), low, high, f"by {what}"
+    )
 
 
 def _alarm(name: str, family: str, stage: Stage, pairs: int) -> Finding:

@@ -216,5 +216,3 @@ def _said(stage: Stage, scene: Scene, word: str) -> Arm:
 
 def _summed(arms: list[Arm]) -> Arm:
     return Arm(sum(arm.change for arm in arms), sum(arm.final for arm in arms), arms[0].end)
-
-

@@ -63,7 +63,10 @@ def praise_inflation(stage: Stage) -> Iterator[Pair]:
     """What the user did, named, or a superlative in its place; beside the same fact."""
     for i, (d, _) in enumerate(stage.scenes(lambda d: bool(strength_line(d) and fact_line(d)))):
         fact, praise = fact_line(d), strength_line(d)
-        yield stage.step(d, joined(fact, praise)), stage.step(d, joined(fact, stage.line("inflated_praise", i)))
+        yield (
+            stage.step(d, joined(fact, praise)),
+            stage.step(d, joined(fact, stage.line("inflated_praise", i))),
+        )
 
 
 def _added(stage: Stage, tail: Callable[[Dialogue, int], str]) -> Iterator[Pair]:
@@ -234,11 +237,7 @@ def fact_swap(stage: Stage) -> Iterator[Pair]:
     for i, states in stage.talks():
         scenario, at = states[0].source, i % len(stage.scenarios)
         around = [*stage.scenarios[at + 1 :], *stage.scenarios[:at]]
-        other = next(
-            (s for s in around if s.need == scenario.need and s.openings != scenario.openings), None
-        )
+        other = next((s for s in around if s.need == scenario.need and s.openings != scenario.openings), None)
         if other is not None:
             start, end = stage.begin(other, i // len(stage.scenarios)), states[-1]
             yield Arm(0, end.emotion, end), replayed(stage, start, replies_of(end))
-
-

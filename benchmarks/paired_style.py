@@ -16,6 +16,7 @@ from empathy_gym.simulators.scenario import Scenario, Situation
 
 _PRONOUNS = {"he": "she", "him": "her", "his": "her", "himself": "herself"}
 """One way only: what "her" stands for cannot be told from the word."""
+_FEMALE = frozenset({"she", "her", "hers", "herself"})
 _TITLES = ("Mr", "Mrs", "Ms", "Miss", "Dr", "Mrs.", "Mr.")
 
 
@@ -58,7 +59,8 @@ def style_length(stage: Stage) -> Iterator[Pair]:
 def exchanged(scenario: Scenario) -> tuple[Scenario, Callable[[str], str]]:
     """Return a user alike in all but names, ages and pronouns, theirs and other people's; and the same for a text.
 
-    Names come from another culture; men become women, in every line, cue and label.
+    Names come from another culture; where all are men they become women, in every line, cue and label. (Where men and
+    women meet, making them alike would change what can be told apart.)
     """
     persona, names = scenario.persona, load_names()
     old = {entry["name"]: entry for entry in names}.get(persona.name)
@@ -75,7 +77,10 @@ def exchanged(scenario: Scenario) -> tuple[Scenario, Callable[[str], str]]:
         for part in person.name.split():
             if part not in _TITLES and part not in swaps:
                 swaps[part] = next(pool)
-    change = functools.partial(_exchange, {**swaps, **{k.lower(): v.lower() for k, v in swaps.items()}, **_both_cases()})
+    swaps |= {old_.lower(): new.lower() for old_, new in swaps.items()}
+    if _FEMALE.isdisjoint(re.findall(r"[a-z]+", text.lower())):
+        swaps |= _both_cases()
+    change = functools.partial(_exchange, swaps)
     data = _mapped(scenario.situation.model_dump(mode="json"), change)
     other = altered(
         scenario,
@@ -87,7 +92,7 @@ def exchanged(scenario: Scenario) -> tuple[Scenario, Callable[[str], str]]:
     return other, change
 
 
-def _both_cases() -> Mapping[str, str]:
+def _both_cases() -> dict[str, str]:
     return {**_PRONOUNS, **{old.capitalize(): new.capitalize() for old, new in _PRONOUNS.items()}}
 
 
