@@ -40,13 +40,23 @@ def user_said(dialogue: Dialogue) -> list[str]:
     return [m["content"] for m in dialogue.messages if m["role"] == "user"]
 
 
+def _moved(stage: Stage, before: Dialogue, good: str, edited: str) -> Iterator[Pair]:
+    """Yield a pair compared by what the reply itself does; none where the good reply met a ceiling.
+
+    There a better reply and a worse one move the mood alike by the rule itself, whatever is heard in them.
+    """
+    one = stage.step(before, good)
+    if "ceiling" not in one.end.terms[-1]:
+        yield one, stage.step(before, edited)
+
+
 def _replaced(
     stage: Stage, family: str, part: Callable[[Dialogue], str], rest: Callable[[Dialogue], str]
 ) -> Iterator[Pair]:
     """Put a line of a family in the place of one part of a reply; the rest of the reply stays."""
     for i, (d, _) in enumerate(stage.scenes(lambda d: bool(part(d) and rest(d)))):
         good, other = part(d), rest(d)
-        yield stage.step(d, joined(good, other)), stage.step(d, joined(stage.line(family, i), other))
+        yield from _moved(stage, d, joined(good, other), joined(stage.line(family, i), other))
 
 
 def positivity(stage: Stage) -> Iterator[Pair]:
@@ -63,17 +73,14 @@ def praise_inflation(stage: Stage) -> Iterator[Pair]:
     """What the user did, named, or a superlative in its place; beside the same fact."""
     for i, (d, _) in enumerate(stage.scenes(lambda d: bool(strength_line(d) and fact_line(d)))):
         fact, praise = fact_line(d), strength_line(d)
-        yield (
-            stage.step(d, joined(fact, praise)),
-            stage.step(d, joined(fact, stage.line("inflated_praise", i))),
-        )
+        yield from _moved(stage, d, joined(fact, praise), joined(fact, stage.line("inflated_praise", i)))
 
 
 def _added(stage: Stage, tail: Callable[[Dialogue, int], str]) -> Iterator[Pair]:
     """Append something to the partner's reply."""
     for i, (d, _) in enumerate(stage.scenes(lambda d: True)):
         reply = partner(d)
-        yield stage.step(d, reply), stage.step(d, joined(reply, tail(d, i)))
+        yield from _moved(stage, d, reply, joined(reply, tail(d, i)))
 
 
 def leverage(stage: Stage) -> Iterator[Pair]:
@@ -123,7 +130,7 @@ def parrot(stage: Stage) -> Iterator[Pair]:
         assert latest is not None
         fact, paraphrase = latest
         copy = swapped(" ".join(s for s in sentences(fact.text) if not s.endswith("?")) or fact.text)
-        yield stage.step(d, paraphrase), stage.step(d, stage.line("parrot_frames", i).replace("{copy}", copy))
+        yield from _moved(stage, d, paraphrase, stage.line("parrot_frames", i).replace("{copy}", copy))
 
 
 def feeling_swap(stage: Stage) -> Iterator[Pair]:
@@ -135,13 +142,13 @@ def feeling_swap(stage: Stage) -> Iterator[Pair]:
     for i, (d, _) in enumerate(stage.scenes(fits)):
         denied = known_feelings(d, held=False)[0].name
         line, ask = stage.line("denied_feelings", i).replace("{feeling}", denied), question(d)
-        yield stage.step(d, joined(feeling_line(d), ask)), stage.step(d, joined(upper_first(line), ask))
+        yield from _moved(stage, d, joined(feeling_line(d), ask), joined(upper_first(line), ask))
 
 
 def anti_blandness(stage: Stage) -> Iterator[Pair]:
     """A good reply, or a true one that does nothing."""
     for i, (d, _) in enumerate(stage.scenes(lambda d: True)):
-        yield stage.step(d, partner(d)), stage.step(d, stage.line("neutral", i))
+        yield from _moved(stage, d, partner(d), stage.line("neutral", i))
 
 
 # -- advice: when, and to whom -----------------------------------------------------------------------------------
