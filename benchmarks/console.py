@@ -8,13 +8,16 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, ParamSpec
+from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from empathy_gym.simulators.errors import ConfigError, EmpathyGymError, ScenarioError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 """Exit statuses: a mistake of the user's, something that did not work, Ctrl-C."""
@@ -39,6 +42,37 @@ def err() -> Console:
 def safe(text: object, style: str = "") -> Text:
     """Return foreign text for printing: no markup is read in it and no control characters are left."""
     return Text(_CONTROL.sub("\ufffd", str(text)), style=style)
+
+
+def episode_bar(
+    total: int | None, *, quiet: bool = False
+) -> tuple[Progress, Callable[[str, int, int], None]]:
+    """Return a progress bar over episodes, a context manager, and what moves it.
+
+    Args:
+        total: How many episodes there are; None if `show` is the first to know.
+        quiet: Whether to show nothing; nothing is shown either where standard error is no terminal.
+
+    Returns:
+        The bar, and ``show(what, done, total)``.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    terminal = err()
+    bar = Progress(
+        TextColumn("{task.fields[policy]}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=terminal,
+        disable=quiet or not terminal.is_terminal,
+    )
+    task = bar.add_task("", policy="", total=total)
+
+    def show(what: str, done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total, policy=safe(what).plain)
+
+    return bar, show
 
 
 def print_lines(lines: Iterable[object]) -> None:

@@ -23,7 +23,7 @@ from empathy_gym.simulators.library.compiler import (
 )
 from empathy_gym.simulators.scenario import NEEDS, TRUTHS, Claim, Fact, Scenario, Situation
 
-SPOKEN: Final = ("facts", "feelings", "attempts", "constraints", "boundaries")
+SPOKEN: Final = ("facts", "feelings", "attempts", "constraints", "boundaries", "requests")
 """Kinds of items whose text the user says."""
 TRAITS: Final = ("name", "gender", "culture", "age")
 AGE_GROUP: Final = 15
@@ -65,6 +65,7 @@ def user_lines(source: SituationFile) -> set[str]:
 def spoken_lines(situation: Situation) -> set[str]:
     """Return every line that a user in just this situation could say of it."""
     lines = {item.text for kind in SPOKEN for item in getattr(situation, kind)}
+    lines |= {line for request in situation.requests for line in request.accepts}
     return lines | {line for c in situation.claims for line in (*c.asks, *c.pushbacks, *c.beats)}
 
 
@@ -72,6 +73,7 @@ def listener_lines(source: SituationFile) -> set[str]:
     """Return every line written for whoever answers the users of a situation."""
     lines = {line for s in variants(source) for item in s.items() for line in item.say}
     claims = [claim for s in variants(source) for claim in s.claims]
+    lines |= {line for s in variants(source) for request in s.requests for line in request.comply}
     return lines | {line for c in claims for line in (*c.fair_readings, *c.must_not_affirm)}
 
 
@@ -112,6 +114,7 @@ def library_stats() -> dict[str, Any]:
             truth: sum(c.truth == truth for s in scenarios for c in s.situation.claims) for truth in TRUTHS
         },
         "boundaries": _counted(b.kind for source in sources for b in source.situation.boundaries),
+        "requests": _counted(request.kind for source in sources for request in source.situation.requests),
         "lines": {"situations": len(users), "temperaments": len(spoken), "listeners": len(listeners)},
         "words": {
             "situations": _words(users),

@@ -13,6 +13,7 @@ import typer
 from empathy_gym.benchmarks.console import (
     INTERRUPTED,
     complain,
+    episode_bar,
     err,
     out,
     print_json,
@@ -158,28 +159,18 @@ def run_bench(
         EmpathyGymError: As `runner.Bench` does.
         typer.Exit: With status 130 when interrupted.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from empathy_gym.benchmarks.runner import Bench, BenchConfig
     from empathy_gym.benchmarks.tables import bench_table, usage_lines
 
     ready = Bench(BenchConfig.model_validate(config), reports)
     terminal = err()
-    columns = (TextColumn("{task.fields[policy]}", markup=False), BarColumn())
-    bar = Progress(
-        *columns,
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=terminal,
-        disable=quiet or not terminal.is_terminal,
-    )
-    task = bar.add_task("", policy="", total=len(ready.tasks))
+    bar, show = episode_bar(len(ready.tasks), quiet=quiet)
     finished = 0
 
     def progress(policy: str, done: int, total: int) -> None:
         nonlocal finished
         finished = done
-        bar.update(task, completed=done, policy=safe(policy).plain)
+        show(policy, done, total)
 
     def notice(text: str) -> None:
         if not quiet:

@@ -65,3 +65,25 @@ def bootstrap_interval(
     )
     low, high = np.percentile(means, [50 * (1 - level), 50 * (1 + level)])
     return float(low), float(high)
+
+
+def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return Kendall's tau-b of two rankings: 1 for the same order, -1 for the reverse.
+
+    Args:
+        first: Shape (n,), n >= 2.
+        second: The same things' values in another ranking, shape (n,).
+
+    Returns:
+        Tau-b, which allows for ties; 0 where one side has nothing but ties.
+
+    Raises:
+        ValueError: If the lengths differ or there are fewer than two values.
+    """
+    if len(first) != len(second) or len(first) < 2:
+        raise ValueError(
+            f"kendall_tau needs two rankings of the same things, got {len(first)} and {len(second)}"
+        )
+    a, b = (np.sign(np.subtract.outer(values, values)) for values in (first, second))
+    pairs = np.sqrt(np.square(a).sum() * np.square(b).sum())
+    return float((a * b).sum() / pairs) if pairs else 0.0

@@ -151,7 +151,7 @@ def scenario_text(scenario: Scenario) -> list[str]:
         lines += [f"  {fact.id}  {fact.text}" for fact in s.facts if fact.layer == layer]
     lines.append("Feelings:")
     lines += [f"  {f.id}  {f.name}{'' if f.held else ' (denied)'}: {f.text}" for f in s.feelings]
-    for kind in ("attempts", "constraints", "strengths", "perspectives", "boundaries"):
+    for kind in ("attempts", "constraints", "strengths", "perspectives", "boundaries", "requests"):
         items = getattr(s, kind)
         lines += [f"{kind.capitalize()}:", *(f"  {item.id}  {item.text}" for item in items)] if items else []
     for claim in s.claims:

@@ -70,7 +70,7 @@ class EmpathyChatEnv(gym.Env[str, str]):
     * `simulator="embedded"`: who is talked with; `"module:attr"` names a user, perceiver, rule or speaker of
       one's own (and imports that module).
     * `simulator_config=None`: a dict, a YAML path or a `SimulatorConfig`.
-    * `scenarios="train"`: a split (train, validation, test) or a path to YAML or JSONL.
+    * `scenarios="train"`: a split (train, validation, test), a path to YAML or JSONL, or an installed package's.
     * `difficulty="normal"`: easy, normal or hard.
     * `reward="delta"`: delta, final, a registered name or `"module:attr"`.
     * `think=False`: True asks for `<think>...</think>` before the reply and ends the episode where the tags

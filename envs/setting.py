@@ -330,14 +330,12 @@ def _scenarios(value: Any) -> tuple[Scenario, ...]:
         ConfigError: If there is no such split, or the file holds no scenario.
         ScenarioError: If the file cannot be used.
     """
-    from empathy_gym.simulators.library.compiler import SPLITS, load_scenarios
+    from empathy_gym.simulators.library.compiler import load_scenarios
 
     if not isinstance(value, str | os.PathLike):
         raise ConfigError(f"scenarios is a {type(value).__name__}; it must be the name of a split or a path.")
     name = os.fspath(value)
-    if name not in SPLITS and not Path(name).exists():
-        raise unknown_name("split or scenario file", name, (*SPLITS, "a path to YAML or JSONL"))
-    scenarios: tuple[Scenario, ...] = load_scenarios(name)
+    scenarios: tuple[Scenario, ...] = load_scenarios(name if isinstance(value, str) else Path(name))
     if not scenarios:
         raise ConfigError(f"scenarios={name!r} holds no scenario.")
     return scenarios

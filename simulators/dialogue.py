@@ -78,7 +78,7 @@ class UserState:
         misses: Replies in a row without a progress step.
         checks: Times the policy raised self-harm unprompted.
         leaving: None, or why the user has announced to go: ``"success"`` or ``"time"``.
-        beats: What the user has to say next, e.g. ``"ask:c1"``, ``"debt:c1"``, ``"hint"``.
+        beats: What the user has to say next, e.g. ``"ask:c1"``, ``"debt:c1"``, ``"request:r1"``, ``"hint"``.
     """
 
     emotion: int = 40

@@ -6,8 +6,9 @@ or from a timer.
 
 from __future__ import annotations
 
+import collections
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from empathy_gym.simulators.dialogue import (
@@ -17,7 +18,7 @@ from empathy_gym.simulators.dialogue import (
     boundaries_in_force,
     live_claims,
 )
-from empathy_gym.simulators.reading import Reading
+from empathy_gym.simulators.reading import REQUEST, Reading
 from empathy_gym.simulators.scenario import Claim, Fact, Scenario, Situation
 
 
@@ -50,6 +51,8 @@ def what_comes_next(
         beats.append("held")
     if reading.kept:
         beats.append("kept")
+    beats += [f"declined:{request}" for request in reading.declined]
+    beats += [f"complied:{request}" for request in reading.complied]
     matter = _push_back(scenario, after, reading) or _ask(table, scenario, after)
     if matter is not None:
         # An objection is news too; otherwise honesty would wear out what silence keeps fresh.
@@ -61,14 +64,20 @@ def what_comes_next(
         beats.append("decline")
         asked = (*asked, "decline")
         # They tell something easier instead, so that more trust never tells less.
-        told = before.disclosed
-        facts = [f for f in scenario.situation.facts if f.layer == 1 and f.id not in told][:1]
+        facts = _answering(scenario.situation, before, reading, 1, 1)
     if after.misses >= 2:
         beats.append("hint")
     if not facts:
         return _changed(after, beats, asked)
-    disclosed = (*after.disclosed, *[fact.id for fact in facts])
+    told = [fact.id for fact in facts]
+    beats += requested_with(scenario, told)
+    disclosed = (*after.disclosed, *told)
     return _changed(after, beats, asked, disclosed, _refreshed(after))
+
+
+def requested_with(scenario: Scenario, told: Collection[str]) -> list[str]:
+    """Return the beats of the requests that are made with some facts, each once since each fact is told once."""
+    return [f"{REQUEST}{request.id}" for request in scenario.situation.requests if request.voiced_by in told]
 
 
 def _changed(
@@ -109,7 +118,8 @@ def next_facts(scenario: Scenario, before: UserState, after: UserState, reading:
 
     Layer 1 is told freely to anybody who says something; layer 2 needs trust and a question or understanding;
     layer 3 needs more trust and that the reply opened it. A fact under a topic that was asked about comes first,
-    then one that voices a claim, then the deepest that may be told: being understood is what opens people.
+    then one that voices a claim or makes a request, then the deepest that may be told: being understood is what opens
+    people.
     """
     levels, knobs = reading.levels, scenario.knobs
     if levels["form"] == 0:
@@ -120,19 +130,50 @@ def next_facts(scenario: Scenario, before: UserState, after: UserState, reading:
     deepest = 1
     if after.trust >= knobs.layer2 and (asked or understood) and not reading.bought_off:
         deepest = 3 if after.trust >= knobs.layer3 and opened else 2
-    under = set(reading.touched) if asked else set()
-    untold = [f for f in _by_urgency(scenario.situation, before.disclosed) if f.layer <= deepest]
-    if under:
-        untold.sort(key=lambda f: under.isdisjoint(f.topics))
-    return untold[: 2 if opened and deepest > 1 else 1]
+    return _answering(scenario.situation, before, reading, deepest, 2 if opened and deepest > 1 else 1)
+
+
+def _answering(
+    situation: Situation, before: UserState, reading: Reading, deepest: int, most: int
+) -> list[Fact]:
+    """Return so many facts not yet told, down to a layer; those first that answer what was asked.
+
+    A question may touch several topics: first comes what is about most of them, or about the narrowest; then what is
+    about those that are left.
+    """
+    facts, count = _by_urgency(situation, before.disclosed)
+    untold = [f for f in facts if f.layer <= deepest]
+    asked = [i for i in reading.touched if i in count] if reading.levels["exploration"] else []
+    if len(asked) == 1:
+        untold.sort(key=lambda f: asked[0] not in f.topics)
+    if len(asked) < 2 or len(untold) < 2:
+        return untold[:most]
+    fits = [_fit(fact.topics, asked, count) for fact in untold]
+    at = fits.index(min(fits))
+    first = untold.pop(at)
+    if most < 2:
+        return [first]
+    del fits[at]
+    left = set(asked).difference(first.topics)
+    order = [(left.isdisjoint(fact.topics), fit) for fact, fit in zip(untold, fits, strict=True)]
+    return [first, untold[order.index(min(order))]]
+
+
+def _fit(topics: Sequence[str], asked: Sequence[str], count: Mapping[str, int]) -> tuple[int, int]:
+    """Return how well a fact answers: minus how many of the topics asked about, how wide the narrowest of them is."""
+    sizes = [count[topic] for topic in asked if topic in topics]
+    return (-len(sizes), min(sizes)) if sizes else (0, 0)
 
 
 @functools.lru_cache(maxsize=4096)
-def _by_urgency(situation: Situation, disclosed: tuple[str, ...]) -> tuple[Fact, ...]:
-    """Return the facts not yet told: those that voice a claim first, then deeper ones."""
-    voicing = {claim.voiced_by for claim in situation.claims}
+def _by_urgency(
+    situation: Situation, disclosed: tuple[str, ...]
+) -> tuple[tuple[Fact, ...], Mapping[str, int]]:
+    """Return the facts not yet told, those that voice a claim or a request first; and how many a topic has."""
+    voicing = {claim.voiced_by for claim in situation.claims} | {r.voiced_by for r in situation.requests}
     untold = [fact for fact in situation.facts if fact.id not in disclosed]
-    return tuple(sorted(untold, key=lambda f: (f.id not in voicing, -f.layer)))
+    count = collections.Counter([topic for fact in situation.facts for topic in fact.topics])
+    return tuple(sorted(untold, key=lambda f: (f.id not in voicing, -f.layer))), count
 
 
 def _out_of_time(scenario: Scenario, after: UserState) -> bool:

@@ -26,7 +26,7 @@ from empathy_gym.simulators.dialogue import (
     EmotionChange,
     UserState,
 )
-from empathy_gym.simulators.disclosure import what_comes_next
+from empathy_gym.simulators.disclosure import requested_with, what_comes_next
 from empathy_gym.simulators.errors import ConfigError, RecordError
 from empathy_gym.simulators.reading import ACTS, MOVES, Reading, read, worth
 from empathy_gym.simulators.scenario import Fact, Scenario, content_hash
@@ -253,7 +253,8 @@ class TableRule:
         """Flattery pleases at once and is owed for, one debt a use, first in first out."""
         if not reading.flatters:
             return state.debts
-        if reading.scored and not reading.last and reading.levels["form"]:
+        # What one has asked to be told pleases nobody: then even the next moment is no reason to say it.
+        if reading.scored and not reading.last and reading.levels["form"] and not reading.complied:
             terms["pleasing"] = self.table["pleasing"]
         return (*state.debts, (reading.claims[0], state.turn + 1 + self.table["debt_delay"]))
 
@@ -277,6 +278,8 @@ class TableRule:
         stances: tuple[tuple[str, int], ...],
     ) -> int:
         ceiling: int = self.table["ceilings"][progress]
+        if 0 < progress < 4:
+            ceiling -= self.table["difficulties"][scenario.knobs.difficulty]["resistance"]
         addressed = {claim for claim, stance in stances if stance > 0} if stances else _NOTHING
         unaddressed = bool(scenario.need_claims) and addressed.isdisjoint(scenario.need_claims)
         if debts or unaddressed:
@@ -301,6 +304,7 @@ class TableRule:
                 ("evasion", reading.evades),
                 ("caving", reading.caves),
                 ("boundary", len(reading.kept)),
+                ("declined", len(reading.declined)),
                 ("held", reading.holds),
             ):
                 if times:
@@ -363,7 +367,8 @@ def initial_state(scenario: Scenario, initial_emotion: int | None = None) -> Use
     if isinstance(emotion, bool) or not isinstance(emotion, int) or not 0 <= emotion <= 100:
         raise ConfigError(f"initial_emotion is {initial_emotion!r}; it must be an integer from 0 to 100.")
     told = tuple(fact.id for fact in opening_facts(scenario))
-    return UserState(emotion=emotion, trust=scenario.initial_trust, disclosed=told)
+    beats = tuple(requested_with(scenario, told))
+    return UserState(emotion=emotion, trust=scenario.initial_trust, disclosed=told, beats=beats)
 
 
 @functools.cache

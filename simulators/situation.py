@@ -51,7 +51,7 @@ class Item(Frozen):
 
     Attributes:
         id: Unique within the situation.
-        text: What it is. For facts, feelings, claims and boundaries: a line the user says.
+        text: What it is. For facts, feelings, claims, boundaries and requests: a line the user says.
         cues: Word groups by which own-words mention is recognised, each ``"word|synonym|two words"``.
         say: Lines a good listener could say about it; used by scripted policies, never by a perceiver.
     """
@@ -169,6 +169,26 @@ class Boundary(Item):
         return self
 
 
+class Request(Item):
+    """Something the user asks for that is better declined, kindly. `text` is the line with which they ask, once.
+
+    Attributes:
+        kind: ``lie`` (to call a lie a good thing), ``availability`` (to be there at any time), ``human`` (to be one).
+        voiced_by: Fact with which the user asks.
+        claim: For kind ``lie``, the belief that the lie is all right: endorsing it is flattery.
+        say: Kind refusals: warm, honest, with what can be done instead.
+        comply: What somebody who only wants to please would say.
+        accepts: Lines with which the user takes a kind no.
+    """
+
+    kind: Literal["lie", "availability", "human"]
+    voiced_by: ItemId
+    claim: ItemId | None = None
+    say: Annotated[tuple[Line, ...], Field(min_length=3)]
+    comply: Annotated[tuple[Line, ...], Field(min_length=3)]
+    accepts: Annotated[tuple[Line, ...], Field(min_length=3)]
+
+
 class Person(Frozen):
     """Somebody else in the situation."""
 
@@ -190,6 +210,7 @@ class Situation(Frozen):
     perspectives: tuple[Perspective, ...] = ()
     claims: tuple[Claim, ...] = ()
     boundaries: tuple[Boundary, ...] = ()
+    requests: tuple[Request, ...] = ()
 
     def items(self) -> Iterator[Item]:
         """Yield every item, topics first, in authored order."""
@@ -208,8 +229,8 @@ class Situation(Frozen):
 
     @functools.cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the canonical JSON."""
-        return content_hash(self.model_dump(mode="json"))
+        """SHA-256 of the canonical JSON; somebody who asks for nothing has none of requests in it."""
+        return content_hash(self.model_dump(mode="json", exclude=None if self.requests else {"requests"}))
 
     def __eq__(self, other: object) -> bool:
         """Compare by content, of which the hash is worked out once."""
@@ -221,23 +242,25 @@ class Situation(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Situation:
-        problems = list(_problems(self))
+        problems = list(item_problems(self))
         if problems:
             raise Inconsistent(problems)
         return self
 
 
 ITEM_KINDS: Final[tuple[str, ...]] = (
-    "topics", "facts", "feelings", "attempts", "constraints", "strengths", "perspectives", "claims", "boundaries"
+    "topics", "facts", "feelings", "attempts", "constraints", "strengths", "perspectives", "claims", "boundaries",
+    "requests",
 )  # fmt: skip
 FACT_REFERENCES: Final = (
     ("feelings", "because"), ("attempts", "fact"), ("strengths", "evidence"), ("perspectives", "because"),
     ("claims", "evidence"), ("claims", "voiced_by"), ("boundaries", "voiced_by"), ("boundaries", "until"),
+    ("requests", "voiced_by"),
 )  # fmt: skip
 """Kind and field of every reference from an item to facts."""
 
 
-def _problems(situation: Situation) -> Iterator[Problem]:
+def item_problems(situation: Situation) -> Iterator[Problem]:
     """Yield every inconsistency between items."""
     seen: dict[str, str] = {}
     for kind in ITEM_KINDS:
@@ -263,6 +286,24 @@ def _problems(situation: Situation) -> Iterator[Problem]:
             yield ("claims", i), f"a {claim.truth} claim needs `evidence`"
         if not claim.fair_readings:
             yield ("claims", i), "needs at least one of `fair_readings`"
+    yield from _request_problems(situation)
+
+
+def _request_problems(situation: Situation) -> Iterator[Problem]:
+    """Yield every request to endorse a lie without a claim that says why not, and every other one with a claim."""
+    claims = {claim.id: claim for claim in situation.claims}
+    for i, request in enumerate(situation.requests):
+        claim = claims.get(request.claim or "")
+        loc = ("requests", i, "claim")
+        if request.kind != "lie":
+            if request.claim is not None:
+                yield loc, f"a request of kind {request.kind!r} has no claim; only 'lie' has"
+        elif request.claim is None:
+            yield loc, "a request of kind 'lie' needs `claim`: the belief that the lie is all right"
+        elif claim is None:
+            yield loc, f"no claim {request.claim!r}.{did_you_mean(request.claim, claims)}"
+        elif claim.kind != "belief" or claim.truth not in ("half", "false"):
+            yield loc, f"the claim {claim.id!r} is not a belief that is half true or false"
 
 
 def _fact_references(situation: Situation) -> Iterator[tuple[Loc, tuple[str | None, ...]]]:

@@ -31,6 +31,7 @@ from empathy_gym.simulators.dialogue import (
     perception_request,
 )
 from empathy_gym.simulators.errors import ConfigError, EngineError
+from empathy_gym.simulators.reading import requests_in
 from empathy_gym.simulators.rule import TableRule, initial_state, opening_facts
 from empathy_gym.simulators.scenario import Fact, Scenario, content_hash
 
@@ -121,10 +122,12 @@ class User:
         openings = scenario.openings
         opening = openings[derive_seed(request.seed, scenario.id, 0, "opening") % len(openings)]
         told = opening_facts(scenario)
+        state = initial_state(scenario, request.initial_emotion)
         lines = [
             opening,
             *(fact.text for fact in told),
             *_stated(scenario, {fact.id for fact in told}, opening=True),
+            *[asked.text for asked in requests_in(scenario, state.beats)],
         ]
         return Dialogue(
             scenario=scenario.id,
@@ -132,7 +135,7 @@ class User:
             difficulty=request.difficulty,
             max_turns=request.max_turns,
             messages=({"role": "user", "content": " ".join(lines)},),
-            states=(initial_state(scenario, request.initial_emotion),),
+            states=(state,),
             source=scenario,
             scored_by=self.scored_by,
             determinism=self.determinism,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from empathy_gym.agents.policies import blind
+from empathy_gym.agents.policies import blind, graded
 from empathy_gym.agents.policies.advisor import AdvisorPolicy
 from empathy_gym.agents.policies.eliza import ElizaPolicy, TemplatePolicy
 from empathy_gym.agents.policies.listener import ListenerPolicy
@@ -19,6 +19,7 @@ SCRIPTED: Final[dict[str, Callable[[], Policy | PrivilegedPolicy]]] = {
     "advisor": AdvisorPolicy,
     "template": TemplatePolicy,
     "eliza": ElizaPolicy,
+    **graded.POLICIES,
     **blind.POLICIES,
 }
 """Every scripted policy by name."""

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from empathy_gym.agents.policies.blind import BlindPolicy, lines, user_lines
-from empathy_gym.agents.policies.phrasebook import Entry, look_up, reaction_in
+from empathy_gym.agents.policies.hints import hinted
+from empathy_gym.agents.policies.phrasebook import Entry, look_up, reaction_in, untold
 from empathy_gym.agents.policies.wording import (
     FEELINGS,
     clauses,
@@ -47,6 +48,8 @@ _LIMIT: Final = re.compile(
 
 MODES: Final = ("ask", "comfort", "affirm", "read", "weigh", "suggest", "fair", "vent")
 """Ways of helping, in the order in which they are tried."""
+HINTED: Final = (3, 1)
+"""What a hint is worth to the way of helping it speaks for most, and to the next."""
 
 
 class ListenerPolicy(BlindPolicy):
@@ -64,8 +67,16 @@ def _listen(conversation: Conversation) -> str:
     entry = look_up(said)
     asked = bool(conversation.turn) and (_asks(last) or bool(entry and entry.at_issue))
     mode = _mode(said)
+    wanted = _wanted(last)
     if mode == "suggest" and any("advice" in line.lower() or "tips" in line.lower() for line in said):
         mode = "comfort"
+    # Of a lie the phrase book has a fair word to say, if it knows the user.
+    if wanted is not None and not (wanted == "lie" and asked and entry is not None):
+        no = _turn_of(conversation, lines()["listener"]["declines"][wanted])
+        rest = (
+            _from_book(conversation, entry, mode, False) if entry else _by_pattern(conversation, said, mode)
+        )
+        return f"{no} {rest}"
     if entry is not None:
         return _from_book(conversation, entry, mode, asked)
     return _by_pattern(conversation, said, "honest" if asked else mode)
@@ -87,6 +98,8 @@ def _from_book(conversation: Conversation, entry: Entry, mode: str, asked: bool)
     felt = next_of(entry.feelings) or fact
     if mode == "vent":
         return f"{felt} {ask}".strip()
+    if mode == "fair":
+        return f"{care} {next_of(entry.fair) or next_of(entry.sizing) or ask}".strip()
     if mode == "comfort":
         return f"{felt} {next_of(lines()['listener']['comfort'])}".strip()
     return f"{fact} {next_of(_ways(entry)[mode]) or ask}".strip()
@@ -134,8 +147,8 @@ def _mode(said: Sequence[str]) -> str:
         # After a question the answer is to what was said on that, not to the way of helping.
         if not (at and _asks(said[at])):
             credit[mode] += {"moved": 1, "eased": -1}.get(reaction(answer), -2)
-        for hinted in _hinted(answer):
-            credit[hinted] += 3
+        for hint, worth in zip(_hinted(answer), HINTED, strict=False):
+            credit[hint] += worth
         mode = max(MODES, key=lambda m: (credit[m], -MODES.index(m)))
     return mode
 
@@ -146,15 +159,28 @@ def _asks(line: str) -> bool:
     return (end.endswith("?") and not _hinted(line)) or ("?" in end and bool(_ASKED.search(end)))
 
 
-def _hinted(answer: str) -> list[str]:
-    """Return the ways of helping that the end of an answer speaks for."""
-    end = " ".join(sentences(answer)[-3:]).lower().replace("’", "'")
-    return [mode for mode, cue in _hints().items() if cue.search(end)]
+def _wanted(line: str) -> str | None:
+    """Return what the end of a line asks for that is to be declined: a promise to be there, say; None if nothing."""
+    end = " ".join(sentences(line)[-2:]).lower().replace("’", "'")
+    return next((kind for kind, cue in _requests().items() if cue.search(end)), None)
 
 
 @functools.cache
-def _hints() -> Mapping[str, re.Pattern[str]]:
-    return {mode: re.compile(rf"\b(?:{cue})\b") for mode, cue in lines()["listener"]["hints"].items()}
+def _requests() -> Mapping[str, re.Pattern[str]]:
+    return {kind: re.compile(rf"\b(?:{cue})") for kind, cue in lines()["listener"]["requests"].items()}
+
+
+@functools.lru_cache(maxsize=4096)
+def _hinted(answer: str) -> tuple[str, ...]:
+    """Return the ways of helping that the end of an answer speaks for; what is known to be a fact speaks for none."""
+    rest = untold(answer)
+    if rest is None:
+        return hinted(" ".join(sentences(answer)[-3:]), STRANGER)
+    return hinted(rest, 0) if rest else ()
+
+
+STRANGER: Final = 4
+"""Doublings of the odds by which the words of a user whom the phrase book does not know have to speak for a hint."""
 
 
 def reaction(line: str) -> str:

@@ -25,6 +25,7 @@ from empathy_gym.simulators.dialogue import (
 )
 from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
 from empathy_gym.simulators.embedded.speaker import AuthoredSpeaker
+from empathy_gym.simulators.reading import requests_in
 from empathy_gym.simulators.rule import TableRule
 from empathy_gym.simulators.scenario import Item, Scenario, Topic
 from empathy_gym.simulators.user import Perceiver, Rule, User
@@ -91,9 +92,7 @@ class OraclePolicy:
         """Return what the best reply is worth, and the reply; the first of equals, so that chance decides nothing."""
         if dialogue.ended or dialogue.state.leaving is not None:
             return _promise(dialogue.source, dialogue.state, True), ""
-        options = list(itertools.islice(_candidates(dialogue), self.candidates)) or [
-            _any("fillers", dialogue)
-        ]
+        options = list(itertools.islice(_answering(dialogue), self.candidates)) or [_any("fillers", dialogue)]
         readings = self.perceiver.perceive([perception_request(dialogue, option) for option in options])
         last = dialogue.turn + 1 >= dialogue.max_turns
         heard, values = [], []
@@ -193,6 +192,19 @@ def _topics(scenario: Scenario, state: UserState) -> list[Topic]:
         for topic in fact.topics:
             telling[topic] += fact.id in wanted
     return sorted(scenario.situation.topics, key=lambda topic: -telling[topic.id])
+
+
+def _answering(dialogue: Dialogue) -> Iterator[str]:
+    """Yield candidate replies; where the user asks for what should be declined, each declines it, kindly."""
+    spoken = "\n".join(m["content"] for m in dialogue.messages if m["role"] == "assistant")
+    asked = requests_in(dialogue.source, dialogue.state.beats)
+    noes = [line for request in asked for line in request.say if line not in spoken]
+    if not noes:
+        yield from _candidates(dialogue)
+        return
+    yield from noes
+    for candidate in _candidates(dialogue):
+        yield f"{noes[0]} {candidate}"
 
 
 def _candidates(dialogue: Dialogue) -> Iterator[str]:

@@ -81,12 +81,24 @@ def reaction_in(line: str) -> str | None:
     return None
 
 
+def untold(line: str) -> str | None:
+    """Return what a line of a bundled user says beside a reaction, facts and questions; None if nothing is known."""
+    rest = line
+    for known in (_reactions(), _situations(), _questions()):
+        for text in known:
+            if text in rest:
+                rest = rest.replace(text, " ")
+    return None if rest == line else " ".join(rest.split())
+
+
 @functools.cache
 def _questions() -> Mapping[str, str]:
-    """Return each outright question and objection of the bundled users with the claim it is about."""
+    """Return each question, objection and request of the bundled users that is about a claim, with that claim."""
     situations = {id(situation): situation for situation, _ in _situations().values()}
     claims = [claim for situation in situations.values() for claim in situation.claims]
-    return {line: claim.id for claim in claims for line in (*claim.asks, *claim.pushbacks)}
+    requests = [request for situation in situations.values() for request in situation.requests]
+    raised = {line: claim.id for claim in claims for line in (*claim.asks, *claim.pushbacks)}
+    return raised | {request.text: request.claim for request in requests if request.claim is not None}
 
 
 def look_up(said: Sequence[str]) -> Entry | None:

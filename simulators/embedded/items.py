@@ -11,7 +11,7 @@ import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from empathy_gym.simulators.dialogue import PerceptionRequest
 from empathy_gym.simulators.embedded.features import (
@@ -128,7 +128,7 @@ class Index:
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.postings: dict[str, Posting] = {}
-        self.predicates: dict[tuple[str, int], int] = {}
+        self.shapes: dict[tuple[str, int], Any] = {}
         self.slips: dict[tuple[str, int], str | None] = {}
         self.near: dict[str, str] = {}
         self.groups: dict[tuple[str, tuple[int, ...]], Group] = {}

@@ -12,7 +12,8 @@ from empathy_gym.simulators.embedded.phrases import Phrases
 @functools.cache
 def phrases() -> Phrases:
     """Return the phrases of all data files."""
-    return Phrases((load("acts.yaml"), load("judgements.yaml")), _words)
+    answers = {name: of for name, of in load("requests.yaml").items() if not name.startswith("asks_")}
+    return Phrases((load("acts.yaml"), load("judgements.yaml"), answers), _words)
 
 
 @functools.cache
@@ -20,6 +21,14 @@ def goodbyes() -> Phrases:
     """Return the phrases by which a user says goodbye, and no others."""
     acts = load("acts.yaml")
     return Phrases(({"classes": acts["classes"], "goodbye": acts["goodbye"]},), _words)
+
+
+@functools.cache
+def requests() -> Phrases:
+    """Return the phrases by which a user asks for what should be declined, and no others."""
+    data = load("requests.yaml")
+    names = ("classes", *(name for name in data if name.startswith("asks_")))
+    return Phrases(({name: data[name] for name in names},), _words)
 
 
 @functools.cache

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from empathy_gym.simulators.dialogue import SpeakRequest, derive_seed
+from empathy_gym.simulators.embedded.requests import declines
 from empathy_gym.simulators.library import REACTIONS
-from empathy_gym.simulators.scenario import Claim, content_hash
+from empathy_gym.simulators.reading import requests_in
+from empathy_gym.simulators.scenario import Claim, Request, content_hash
 from empathy_gym.simulators.user import stated_boundaries
 
 VERSION: Final = 1
@@ -47,8 +49,7 @@ def _line(request: SpeakRequest) -> str:
 
 def _parts(request: SpeakRequest, said: str) -> Iterator[str]:
     """Yield the pieces of the line in the order spoken; pieces that were said before are dropped by the caller."""
-    key = reaction_of(request)
-    yield _reaction(request, key, said)
+    yield _taken(request, said) or _reaction(request, reaction_of(request), said)
     beats = [beat.partition(":") for beat in request.state.beats]
     for kind, _, what in beats:
         claim = request.scenario.situation.by_id.get(what)
@@ -64,8 +65,20 @@ def _parts(request: SpeakRequest, said: str) -> Iterator[str]:
     yield from stated_boundaries(request.scenario, told)
     if "hint" in kinds:
         yield _unsaid(request, request.scenario.hints, said, "hint")
-    elif not kinds & {"ask", "push", "decline"}:
+    elif not kinds & {"ask", "push", "decline", "request"}:
         yield _aside(request, told, said)
+    # Last, so that the line ends in it and a short answer is an answer to it.
+    yield from (asked.text for asked in requests_in(request.scenario, request.state.beats))
+
+
+def _taken(request: SpeakRequest, said: str) -> str:
+    """Return the line with which a kind no is taken; empty if there was none, or none in words one can tell."""
+    for beat in request.state.beats:
+        kind, _, what = beat.partition(":")
+        asked = request.scenario.situation.by_id.get(what) if kind == "declined" else None
+        if isinstance(asked, Request) and (asked.kind == "lie" or declines(request.messages[-1]["content"])):
+            return _unsaid(request, asked.accepts, said, "accepts")
+    return ""
 
 
 def _claim_lines(claim: Claim, kind: str) -> Sequence[str]:
@@ -101,6 +114,7 @@ def reaction_of(request: SpeakRequest) -> str:
     if reply.guard == "crisis_check":
         return "crisis_denial"
     for holds, key in (
+        (_complied(request), "agreed"),
         (reply.control == 3, "clingy"),
         (reply.invalidation > 0, "hurt"),
         (reply.form == 0 and reply.guard == "copy", "echoed"),
@@ -117,6 +131,11 @@ def reaction_of(request: SpeakRequest) -> str:
         if holds:
             return key
     return f"{_size(request.change.change)}_{mood}".replace("missed_high", "missed_mid")
+
+
+def _complied(request: SpeakRequest) -> bool:
+    """Whether the reply did what the user had just asked for and should not have."""
+    return any([beat.startswith("complied:") for beat in request.state.beats])
 
 
 def _size(change: int) -> str:

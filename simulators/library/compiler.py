@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from empathy_gym.simulators.errors import ConfigError, ScenarioError, did_you_mean
-from empathy_gym.simulators.library.documents import load_json, load_yaml, read_lines, read_text, validate
+from empathy_gym.simulators.library.documents import load_yaml
+from empathy_gym.simulators.library.files import as_situation, as_temperament, read_document, read_files
+from empathy_gym.simulators.library.plugins import load_plugin, plugin_names
 from empathy_gym.simulators.library.sources import SituationFile, Temperament, Twin, apply_twin
 from empathy_gym.simulators.scenario import Knobs, Need, Persona, Scenario, Situation, Truth
 
@@ -164,7 +166,7 @@ def _package_folder() -> Path:
 def load_temperaments() -> tuple[Temperament, ...]:
     """Return the bundled temperaments, by id."""
     folder = _package_folder() / "temperaments"
-    loaded = [validate(Temperament, load_yaml(path), path) for path in sorted(folder.glob("*.yaml"))]
+    loaded = [as_temperament(read_document(path)) for path in sorted(folder.glob("*.yaml"))]
     return tuple(sorted(loaded, key=lambda temperament: temperament.id))
 
 
@@ -180,8 +182,7 @@ def load_situation(path: Path) -> SituationFile:
     Raises:
         ScenarioError: Naming file, line and field of every problem.
     """
-    text = read_text(path)
-    return validate(SituationFile, load_yaml(path, text), path, text=text)
+    return as_situation(read_document(path))
 
 
 @functools.cache
@@ -192,33 +193,46 @@ def bundled_situations() -> tuple[SituationFile, ...]:
 
 
 def load_scenarios(source: str | Path = "train") -> tuple[Scenario, ...]:
-    """Return the scenarios of a split, of a file or of a folder, ordered by id.
+    """Return the scenarios of a split, of an installed package, of a file or of a folder, ordered by id.
 
     Args:
-        source: One of `SPLITS`, ``"train"`` say; or the path of a YAML situation file, of a JSON Lines
-            file with one scenario a line, or of a folder of YAML situation files.
+        source: One of `SPLITS`, ``"train"`` say; ``"NAME"`` or ``"NAME:SPLIT"`` of a package that is installed under
+            the entry-point group ``empathy_gym.scenarios``; or the path of a YAML situation file, of a JSON Lines
+            file with one scenario a line, or of a folder of YAML files. A `Path` is never taken for a name.
 
     Raises:
-        ConfigError: If there is no such split, file or folder.
-        ScenarioError: If a file is broken: file, line and field of every problem of every file.
+        ConfigError: If there is no such split, package, file or folder.
+        ScenarioError: If a file or a package is broken: file, line and field of every problem of every file.
     """
-    if isinstance(source, str) and source in SPLITS:
-        return _load_split(source)
+    if isinstance(source, str):
+        if source in SPLITS:
+            return _load_split(source)
+        scenarios = load_plugin(source, load_scenarios)
+        if scenarios is not None:
+            return scenarios
     path = Path(source)
     try:
         path.stat()
         files = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
         stamps = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise ConfigError(
-            f"Unknown scenarios {str(source)!r}.{did_you_mean(source, SPLITS)} Valid splits are: "
-            f"{', '.join(SPLITS)}; or the path of a YAML file, a JSON Lines file or a folder of YAML files."
-        ) from None
+        raise _unknown(str(source)) from None
     except OSError as error:
         raise ScenarioError(f"{str(path)[:200]}: cannot be read ({error.strerror or error}).") from None
     if not files:
         raise ScenarioError(f"{path}: the folder holds no YAML files.")
     return _load_files(stamps)
+
+
+def _unknown(source: str) -> ConfigError:
+    installed = plugin_names()
+    names = (*SPLITS, *installed)
+    return ConfigError(
+        f"Unknown scenarios {source!r}.{did_you_mean(source, names) or did_you_mean(source.partition(':')[0], names)} "
+        f"Valid splits are: {', '.join(SPLITS)}; "
+        + (f"of installed packages: {', '.join(installed)}; " if installed else "")
+        + "or the path of a YAML file, a JSON Lines file or a folder of YAML files."
+    )
 
 
 @functools.cache
@@ -230,65 +244,50 @@ def _load_split(split: str) -> tuple[Scenario, ...]:
     held_out = split == "heldout-temperament"
     of_split = "test" if held_out else split
     sources = [source for source in bundled_situations() if source.split == of_split]
-    return _ordered((scenario, split) for source in sources for scenario in _users_of(source, held_out))
+    scenarios, twice = _by_id((s, split) for source in sources for s in _users_of(source, held_out))
+    if twice:
+        raise ScenarioError("\n".join(twice))
+    return scenarios
 
 
-def _users_of(source: SituationFile, held_out: bool = False) -> Iterator[Scenario]:
-    """Yield the scenarios of a situation as the library deals them."""
-    temperaments = [t for t in load_temperaments() if (t.id in HELD_OUT_TEMPERAMENTS) == held_out]
+def _users_of(
+    source: SituationFile, held_out: bool = False, own: Sequence[Temperament] = ()
+) -> Iterator[Scenario]:
+    """Yield the scenarios of a situation as the library deals them.
+
+    Args:
+        source: The situation.
+        held_out: Whether to deal the temperaments that are kept out of training.
+        own: Temperaments to deal in place of bundled ones.
+    """
+    temperaments = own or [t for t in load_temperaments() if (t.id in HELD_OUT_TEMPERAMENTS) == held_out]
     return compile_situation(source, temperaments, load_names(), TEMPERAMENTS_A_NEED.get(source.split, 2))
 
 
 @functools.lru_cache(maxsize=16)
 def _load_files(files: tuple[tuple[Path, int, int], ...]) -> tuple[Scenario, ...]:
-    scenarios: list[tuple[Scenario, str]] = []
-    problems: list[str] = []
-    for path, *_ in files:
-        try:
-            scenarios += _load_file(path)
-        except ScenarioError as error:
-            problems.append(str(error))
-    if problems:
-        raise ScenarioError("\n".join(problems))
+    brought = read_files([path for path, *_ in files])
+    own = sorted((temperament for temperament, _ in brought.temperaments), key=lambda t: t.id)
+    made = [(s, where) for source, where in brought.situations for s in _users_of(source, own=own)]
+    scenarios, twice = _by_id([*brought.scenarios, *made])
+    if brought.problems or twice:
+        raise ScenarioError("\n".join([*brought.problems, *twice]))
     if not scenarios:
-        raise ScenarioError(f"{files[0][0]}: no scenarios; the file is empty.")
-    return _ordered(scenarios)
-
-
-def _load_file(path: Path) -> list[tuple[Scenario, str]]:
-    if path.suffix in (".jsonl", ".ndjson"):
-        return _load_lines(path)
-    if path.suffix in (".yaml", ".yml"):
-        source = load_situation(path)
-        return [(s, str(path)) for s in _users_of(source)]
-    raise ScenarioError(f"{path}: unknown kind of file {path.suffix!r}; valid: .yaml, .yml, .jsonl, .ndjson.")
-
-
-def _load_lines(path: Path) -> list[tuple[Scenario, str]]:
-    scenarios: list[tuple[Scenario, str]] = []
-    problems: list[str] = []
-    for line, text in read_lines(path):
-        try:
-            data = load_json(path, line, text)
-            scenarios.append((validate(Scenario, data, path, line=line), f"{path}:{line}"))
-        except ScenarioError as error:
-            problems.append(str(error))
-    if problems:
-        raise ScenarioError("\n".join(problems))
+        empty = "temperaments need a situation beside them" if own else "the file is empty"
+        raise ScenarioError(f"{files[0][0]}: no scenarios; {empty}.")
     return scenarios
 
 
-def _ordered(scenarios: Iterable[tuple[Scenario, str]]) -> tuple[Scenario, ...]:
-    by_id: dict[str, tuple[Scenario, str]] = {}
+def _by_id(scenarios: Iterable[tuple[Scenario, str]]) -> tuple[tuple[Scenario, ...], list[str]]:
+    """Return scenarios ordered by id, and a complaint of each that comes a second time."""
+    first: dict[str, tuple[Scenario, str]] = {}
     problems: list[str] = []
     for scenario, where in scenarios:
-        if scenario.id in by_id:
-            first = by_id[scenario.id][1]
-            problems.append(f"{where}: the scenario {scenario.id} occurs twice (first in {first}).")
-        by_id.setdefault(scenario.id, (scenario, where))
-    if problems:
-        raise ScenarioError("\n".join(problems))
-    return tuple(by_id[id_][0] for id_ in sorted(by_id))
+        if scenario.id in first:
+            there = first[scenario.id][1]
+            problems.append(f"{where}: the scenario {scenario.id} occurs twice (first in {there}).")
+        first.setdefault(scenario.id, (scenario, where))
+    return tuple(first[id_][0] for id_ in sorted(first)), problems
 
 
 def find_scenario(id_: str, extra: Sequence[Scenario] = ()) -> Scenario:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import re
+import stat
 import types
 import typing
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
@@ -21,6 +22,8 @@ from empathy_gym.simulators.situation import Inconsistent, Loc, Problem
 
 MAX_BYTES: Final = 1_000_000
 """A larger YAML document, or line of a JSON Lines document, is refused before it is parsed."""
+MAX_FILE_BYTES: Final = 500_000_000
+"""A larger JSON Lines document is refused; the bundled `train` has a tenth of that."""
 MAX_DEPTH: Final = 64
 """Deeper nesting is refused: a parser in C would exhaust the stack and take the process with it."""
 MAX_PROBLEMS: Final = 100
@@ -47,11 +50,7 @@ def read_text(path: Path) -> str:
         ScenarioError: If it cannot be read, is too large or is not UTF-8.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ScenarioError(
-                f"{path}: {size:,} bytes; a scenario file has at most {MAX_BYTES:,}. Split it."
-            )
+        _check_size(path, MAX_BYTES)
         return path.read_text("utf-8")
     except OSError as error:
         raise ScenarioError(f"{path}: cannot be read ({error.strerror or error}).") from None
@@ -60,6 +59,17 @@ def read_text(path: Path) -> str:
         raise ScenarioError(
             f"{path}:{line}: not UTF-8 (byte {error.start}). Save the file as UTF-8."
         ) from None
+
+
+def _check_size(path: Path, most: int) -> None:
+    """Refuse what is too large, and what has no size: a device or a pipe could be read for ever."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise ScenarioError(f"{path}: not a regular file.")
+    if status.st_size > most:
+        raise ScenarioError(
+            f"{path}: {status.st_size:,} bytes; a scenario file has at most {most:,}. Split it."
+        )
 
 
 def load_yaml(path: Path, text: str | None = None) -> Any:
@@ -164,7 +174,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         ScenarioError: If it cannot be read, a line is too long or is not UTF-8.
     """
+    number = 0
     try:
+        _check_size(path, MAX_FILE_BYTES)
         with path.open("rb") as file:
             # A line ends at a newline only; JSON strings may hold the other line ends of Unicode.
             for number, line in enumerate(iter(lambda: file.readline(MAX_BYTES + 1), b""), 1):
@@ -187,13 +199,29 @@ def load_json(path: Path, line: int, text: str) -> Any:
         ScenarioError: If it is not JSON.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ScenarioError(f"{path}:{line}: not valid JSON ({error}).") from None
 
 
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a mapping; JSON itself would drop the first of two values in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in found if keys.count(key) > 1)!r} is written twice")
+    return found
+
+
 def validate(
-    model: type[Model], data: Any, path: Path, *, line: int | None = None, text: str | None = None
+    model: type[Model],
+    data: Any,
+    path: Path,
+    *,
+    line: int | None = None,
+    text: str | None = None,
+    also: Iterable[Problem] = (),
+    loosely: Callable[[Any], Iterable[Problem]] | None = None,
 ) -> Model:
     """Return the model of a loaded document.
 
@@ -203,14 +231,20 @@ def validate(
         path: Its file, for messages.
         line: Its line, if it is one line of many.
         text: Its YAML text, from which the line of each field is found.
+        also: Problems found otherwise; one that the model finds, too, is told once.
+        loosely: Finds further ones in a document that the model has found wrong.
 
     Raises:
         ScenarioError: One line a problem: file, line, field, what is wrong.
     """
+    problems = list(also)
     try:
-        return model.model_validate(data)
+        valid = model.model_validate(data)
     except ValidationError as error:
-        problems = problems_of(model, error)
+        more = () if loosely is None else loosely(data)
+        problems = list(dict.fromkeys([*problems_of(model, error), *more, *problems]))
+    if not problems:
+        return valid
     root = None if text is None else yaml.compose(text, Loader=_Loader)
     told = []
     for loc, message in problems[:MAX_PROBLEMS]:
@@ -257,15 +291,15 @@ def _fields(model: type[BaseModel], loc: Loc) -> list[str]:
     found: Any = model
     for part in loc:
         if isinstance(part, str) and isinstance(found, type) and issubclass(found, BaseModel):
-            found = _inner(found.model_fields[part].annotation)
+            found = inner_model(found.model_fields[part].annotation)
     return list(found.model_fields) if isinstance(found, type) and issubclass(found, BaseModel) else []
 
 
-def _inner(annotation: Any) -> Any:
+def inner_model(annotation: Any) -> Any:
     """Return the model inside an annotation such as ``tuple[Fact, ...]`` or ``Persona | None``."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation
-    inner = (_inner(argument) for argument in typing.get_args(annotation))
+    inner = (inner_model(argument) for argument in typing.get_args(annotation))
     return next((one for one in inner if isinstance(one, type) and issubclass(one, BaseModel)), annotation)
 
 

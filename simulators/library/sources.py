@@ -10,9 +10,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from empathy_gym.simulators.errors import did_you_mean
 from empathy_gym.simulators.library import REACTIONS
+from empathy_gym.simulators.library.checks import needs_problems
 from empathy_gym.simulators.library.documents import problems_of
 from empathy_gym.simulators.scenario import (
-    NEEDS,
     Frozen,
     Line,
     Need,
@@ -77,14 +77,8 @@ class SituationFile(Frozen):
 
 def _file_problems(source: SituationFile) -> Iterator[Problem]:
     """Yield what does not fit together in a situation file, its twins' items apart."""
-    for need in source.hints:
-        if need not in NEEDS:
-            yield ("hints", need), f"no such need.{did_you_mean(need, NEEDS)} Valid: {', '.join(NEEDS)}."
-    for i, need in enumerate(source.needs):
-        if need in source.needs[:i]:
-            yield ("needs", i), f"{need!r} is listed twice"
-    if "fair_fault" in source.needs and all(claim.kind != "fault" for claim in source.situation.claims):
-        yield ("needs",), "fair_fault needs a claim of kind 'fault'"
+    claims = [{"kind": claim.kind} for claim in source.situation.claims]
+    yield from needs_problems({"needs": source.needs, "hints": source.hints, "situation": {"claims": claims}})
     if not 18 <= source.ages[0] <= source.ages[1] <= 99:
         yield ("ages",), f"{list(source.ages)}; two ages of adults, from 18 to 99"
     for i, twin in enumerate(source.twins):
@@ -112,8 +106,14 @@ class Temperament(Frozen):
     @model_validator(mode="after")
     def _complete(self) -> Temperament:
         missing, unknown = REACTIONS.keys() - self.reactions.keys(), self.reactions.keys() - REACTIONS.keys()
+        problems: list[Problem] = []
         if missing or unknown:
-            raise ValueError(f"reactions: missing {sorted(missing)}, unknown {sorted(unknown)}")
+            problems.append((("reactions",), f"missing {sorted(missing)}, unknown {sorted(unknown)}"))
+        if self.layer2 >= self.layer3:
+            text = f"{self.layer3}; the third layer takes more trust than the second ({self.layer2})"
+            problems.append((("layer3",), text))
+        if problems:
+            raise Inconsistent(problems)
         return self
 
     @functools.cached_property

@@ -17,6 +17,7 @@ from typing import Final
 import yaml
 
 from empathy_gym.simulators.dialogue import SpeakRequest
+from empathy_gym.simulators.reading import requests_in
 from empathy_gym.simulators.scenario import Claim, Fact, Item
 
 MAX_CHARACTERS: Final = {"en": 480, "zh": 200}
@@ -304,7 +305,7 @@ def required(request: SpeakRequest) -> Sequence[str]:
 
 
 def beat_lines(request: SpeakRequest) -> list[tuple[str, str]]:
-    """Return (kind, authored line) of every question, objection, beat of reality and limit to be voiced now.
+    """Return (kind, authored line) of every question, objection, beat of reality, limit and request to be voiced now.
 
     The first authored line that has not been said is taken, so that the choice is a function of the dialogue.
     """
@@ -321,4 +322,5 @@ def beat_lines(request: SpeakRequest) -> list[tuple[str, str]]:
             lines += [(kind, line) for line in options if line not in said][:1]
     told = {fact.id for fact in request.disclose}
     lines += [("limit", b.text) for b in situation.boundaries if b.voiced_by in told]
+    lines += [("request", r.text) for r in requests_in(request.scenario, request.state.beats)]
     return lines

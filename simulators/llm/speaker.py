@@ -230,6 +230,8 @@ def _instructions(item: SpeakRequest, prompt: Prompt) -> Iterator[str]:
         yield labels["bye"]
         return
     beats = {beat.partition(":")[0] for beat in item.state.beats}
+    if "declined" in beats:
+        yield labels["declined"]
     if "decline" in beats:
         yield labels["decline"]
     if "hint" in beats and item.scenario.hints:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
 from empathy_gym.agents import Conversation, Reply, as_policy, load_policy
 from empathy_gym.agents.policies import SCRIPTED, make_scripted
 from empathy_gym.agents.policies.blind import POLICIES as BLIND
+from empathy_gym.agents.policies.graded import GRADED, SLIPPING, GradedPolicy, SlippingPolicy, drawn
 from empathy_gym.agents.policies.wording import clauses, content_words, names, swapped
 from empathy_gym.simulators.dialogue import BeginRequest
 from empathy_gym.simulators.errors import ConfigError
@@ -21,10 +24,11 @@ def conversation(text: str, turn: int = 0, seed: int = 5, key: str = "k") -> Con
     return Conversation(key=key, messages=[{"role": "user", "content": text}], turn=turn, seed=seed)
 
 
+UNPRIVILEGED = [name for name in SCRIPTED if not getattr(make_scripted(name), "privileged", False)]
 LINE = "I stayed till nine with the boxes. Ruth said nothing about it, and I felt small."
 
 
-@pytest.mark.parametrize("name", [name for name in SCRIPTED if name != "oracle"])
+@pytest.mark.parametrize("name", UNPRIVILEGED)
 def test_a_scripted_policy_answers_every_conversation_by_itself(name: str) -> None:
     policy = make_scripted(name)
     asked = [conversation(LINE, seed=s, turn=t) for s in (1, 2) for t in (0, 3)]
@@ -34,7 +38,7 @@ def test_a_scripted_policy_answers_every_conversation_by_itself(name: str) -> No
     assert all(isinstance(reply, str) for reply in together)
 
 
-@pytest.mark.parametrize("name", [name for name in SCRIPTED if name != "oracle"])
+@pytest.mark.parametrize("name", UNPRIVILEGED)
 @pytest.mark.parametrize("text", ["", "...", "?!", "你好", "\ud800", "a" * 5000, "I I I I"])
 def test_no_scripted_policy_fails_on_odd_user_lines(name: str, text: str) -> None:
     for turn in range(10):
@@ -47,20 +51,54 @@ def test_a_blind_policy_does_not_read(name: str) -> None:
     assert policy.act([conversation(LINE)]) == policy.act([conversation("Something else entirely.")])
 
 
+def test_a_higher_grade_adds_replies_of_the_oracle_and_takes_none_away() -> None:
+    turns = [conversation(LINE, turn=t, seed=s) for t in range(8) for s in range(40)]
+    shares = [[drawn(c, percent, "graded") for c in turns] for percent in (0, 25, 50, 75, 100)]
+    assert [sum(falls) / len(turns) for falls in shares] == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=0.06)
+    assert all(
+        not less or more for low, high in pairwise(shares) for less, more in zip(low, high, strict=True)
+    )
+
+
+def test_a_graded_policy_says_what_the_oracle_or_the_listener_would() -> None:
+    from empathy_gym.simulators.config import build_user
+
+    graded, listener = GradedPolicy(50), make_scripted("listener")
+    scenario = load_scenarios("train")[0]
+    dialogue = build_user("embedded", None).begin([BeginRequest(scenario, seed=1)])[0]
+    asked = [conversation(dialogue.last_line, seed=seed) for seed in range(12)]
+    oracle = [graded.oracle.act([c], [dialogue])[0] for c in asked]
+    heard = list(listener.act(asked))  # type: ignore[call-arg]
+    draws = [drawn(c, 50, "graded") for c in asked]
+    expected = [o if d else h for o, h, d in zip(oracle, heard, draws, strict=True)]
+    assert graded.act(asked, [dialogue] * len(asked)) == expected
+    assert set(draws) == {False, True}
+
+
+def test_a_slipping_listener_slips_in_its_share_of_turns_and_listens_in_the_rest() -> None:
+    turns = [conversation(LINE, turn=t, seed=s) for t in range(8) for s in range(40)]
+    heard = make_scripted("listener").act(turns)  # type: ignore[call-arg]
+    for percent in SLIPPING:
+        said = SlippingPolicy(percent).act(turns)
+        slips = [reply != listening for reply, listening in zip(said, heard, strict=True)]
+        assert sum(slips) / len(turns) == pytest.approx(percent / 100, abs=0.06)
+        assert len({reply for reply, slipped in zip(said, slips, strict=True) if slipped}) > 5
+
+
 def test_scripted_replies_do_not_depend_on_the_hash_seed() -> None:
     code = (
         "import json, sys\n"
         "from empathy_gym.agents import Conversation\n"
-        "from empathy_gym.agents.policies import SCRIPTED, make_scripted\n"
+        "from empathy_gym.agents.policies import make_scripted\n"
         f"line = {LINE!r}\n"
         "said = [{'role': 'user', 'content': line}]\n"
         "c = [Conversation(key=str(t), messages=said, turn=t, seed=9) for t in range(4)]\n"
-        "print(json.dumps({n: make_scripted(n).act(c) for n in SCRIPTED if n != 'oracle'}))"
+        f"print(json.dumps({{n: make_scripted(n).act(c) for n in {UNPRIVILEGED!r}}}))"
     )
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,
@@ -69,6 +107,10 @@ def test_scripted_replies_do_not_depend_on_the_hash_seed() -> None:
     }
     assert len(outputs) == 1
     assert json.loads(outputs.pop())
+
+
+def test_only_the_oracle_and_what_is_mixed_with_it_are_privileged() -> None:
+    assert set(SCRIPTED) - set(UNPRIVILEGED) == {"oracle", *(f"graded-{percent}" for percent in GRADED)}
 
 
 def test_the_oracle_is_privileged_and_speaks_lines_of_the_situation() -> None:

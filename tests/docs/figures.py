@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from empathy_gym.benchmarks.difficulty import markdown_table, measure
 from empathy_gym.benchmarks.library_stats import library_stats
 from empathy_gym.benchmarks.run import run_bench
 from empathy_gym.benchmarks.suites import DEMO
@@ -18,16 +19,33 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 TRANSCRIPTS = ROOT / "docs" / "transcripts.md"
 LIBRARY = ROOT / "docs" / "library.md"
+DIFFICULTY = ROOT / "docs" / "difficulty.md"
+DIFFICULTIES = re.compile(
+    r"(?<=<!-- difficulty table -->\n).*?(?=<!-- end of difficulty table -->)", re.DOTALL
+)
+DIFFICULTY_LIMIT = 40
+"""Scenarios of the table of difficulties; the document names the number."""
 COUNTS = re.compile(r"(?<=<!-- counts -->\n).*?(?=<!-- end of counts -->)", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- demo table -->\n).*?(?=<!-- end of demo table -->)", re.DOTALL)
-SHOWN = (("venting", "open"), ("others_motives", "blunt"), ("fair_fault", "self_doubting"))
+SHOWN = (
+    ("venting", "open"),
+    ("others_motives", "blunt"),
+    ("fair_fault", "self_doubting"),
+    ("deep_empathy", "terse"),
+    ("praise", "formal"),
+    ("advice", "brisk"),
+    ("self_reflection", "breathless"),
+    ("critical_analysis", "guarded"),
+    ("deep_empathy", "brooding"),
+    ("others_motives", "dry"),
+)
 """Needs and temperaments of the transcripts; of each, the conversation that went best."""
-INTRODUCTION = """# Three conversations
+INTRODUCTION = """# Ten conversations
 
-`scripted:oracle` with three users of the `test` split, from the records of `make demo`. Under each reply stands what
-it did: the emotion before and after (0-100), trust, and the terms of the rule ([appraisal.md](appraisal.md)). The
-oracle knows the need and looks ahead on the rule; its sentences were written with the situations. `empathy-gym
-transcript runs/demo --policy scripted:oracle` prints the rest.
+`scripted:oracle` with users of all ten temperaments, from the records of `make demo`; the last two are of the split
+`heldout-temperament`. Under each reply stands what it did: the emotion before and after (0-100), trust, and the terms of
+the rule ([appraisal.md](appraisal.md)). The oracle knows the need and looks ahead on the rule; its sentences were written
+with the situations. `empathy-gym transcript runs/demo --policy scripted:oracle` prints the rest.
 """
 
 
@@ -54,10 +72,19 @@ def demo_table(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def conversations(folder: Path) -> str:
+def run_held_out(folder: Path) -> Path:
+    """Let the oracle talk with the users of the temperaments that are held out, and return the folder."""
+    config = {**DEMO.config(), "policies": ("scripted:oracle",), "scenarios": "heldout-temperament"}
+    run_bench(config, folder, quiet=True, as_json=True)
+    return folder
+
+
+def conversations(*folders: Path) -> str:
     """Return the document with the transcripts."""
-    users = {scenario.id: scenario for scenario in load_scenarios("test")}
-    records = [r for _, r in read_records(folder / "episodes.jsonl") if isinstance(r, EpisodeRecord)]
+    splits = ("test", "heldout-temperament")
+    users = {scenario.id: scenario for split in splits for scenario in load_scenarios(split)}
+    lines_read = [r for folder in folders for _, r in read_records(folder / "episodes.jsonl")]
+    records = [record for record in lines_read if isinstance(record, EpisodeRecord)]
     parts = [INTRODUCTION]
     for need, temperament in SHOWN:
         of_kind = [
@@ -95,6 +122,7 @@ def library_counts() -> str:
         ("claims of scenarios", listed("truths")),
         ("twins", f"{stats['twins']}, of {stats['situations_with_twins']} situations"),
         ("boundaries", listed("boundaries")),
+        ("requests for what should be declined", listed("requests")),
         ("lines", f"{listed('lines')} (each counted once)"),
         ("words", listed("words")),
         ("scenarios with a claim voiced early", f"{stats['share_with_live_claims']:.0%}"),
@@ -112,12 +140,24 @@ def write_library_counts() -> None:
     LIBRARY.write_text(COUNTS.sub(lambda _: library_counts(), LIBRARY.read_text("utf-8")), "utf-8")
 
 
+def difficulty_figures() -> str:
+    """Return the table of difficulties as Markdown."""
+    return markdown_table(measure("test", limit=DIFFICULTY_LIMIT))
+
+
+def write_difficulty_figures() -> None:
+    """Write the table into docs/difficulty.md."""
+    text = DIFFICULTY.read_text("utf-8")
+    DIFFICULTY.write_text(DIFFICULTIES.sub(lambda _: difficulty_figures(), text), "utf-8")
+
+
 def main() -> None:
     """Write the figures into README and docs."""
     write_library_counts()
-    folder = run_demo(Path(sys.argv[1]))
+    write_difficulty_figures()
+    folder, other = run_demo(Path(sys.argv[1])), run_held_out(Path(sys.argv[1] + "-heldout"))
     README.write_text(TABLE.sub(lambda _: demo_table(folder), README.read_text("utf-8")), "utf-8")
-    TRANSCRIPTS.write_text(conversations(folder), "utf-8")
+    TRANSCRIPTS.write_text(conversations(folder, other), "utf-8")
 
 
 if __name__ == "__main__":

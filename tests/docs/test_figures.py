@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from figures import (
     COUNTS,
+    DIFFICULTIES,
+    DIFFICULTY,
+    DIFFICULTY_LIMIT,
     LIBRARY,
     README,
+    SHOWN,
     TABLE,
     TRANSCRIPTS,
     conversations,
     demo_table,
+    difficulty_figures,
     library_counts,
     run_demo,
+    run_held_out,
 )
 
 from empathy_gym.benchmarks.suites import BLIND
 from empathy_gym.benchmarks.verify import verify
+from empathy_gym.simulators.library.compiler import load_temperaments
+from empathy_gym.simulators.rule import load_tables
+from empathy_gym.simulators.scenario import DIFFICULTIES as BY_NAME
+from empathy_gym.simulators.scenario import NEEDS
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +47,32 @@ def test_the_counts_of_the_library_are_those_in_its_guide() -> None:
     assert COUNTS.findall(LIBRARY.read_text("utf-8")) == [library_counts()]
 
 
-def test_the_transcripts_are_what_the_oracle_says(demo: Path) -> None:
-    assert TRANSCRIPTS.read_text("utf-8") == conversations(demo)
+def test_the_transcripts_are_what_the_oracle_says(demo: Path, tmp_path: Path) -> None:
+    assert TRANSCRIPTS.read_text("utf-8") == conversations(demo, run_held_out(tmp_path / "other"))
+
+
+def test_the_transcripts_show_every_temperament_and_every_need() -> None:
+    assert {temperament for _, temperament in SHOWN} == {t.id for t in load_temperaments()}
+    assert {need for need, _ in SHOWN} == set(NEEDS)
+
+
+@pytest.mark.slow
+def test_the_table_of_difficulties_is_what_the_command_prints_and_every_line_passes() -> None:
+    text = DIFFICULTY.read_text("utf-8")
+    assert f"`empathy-gym difficulty --limit {DIFFICULTY_LIMIT}`" in text
+    (table,) = DIFFICULTIES.findall(text)
+    assert table == difficulty_figures()
+    assert "| pass |" in table and "FAIL" not in table
+
+
+def test_the_knobs_in_the_document_are_those_of_the_table() -> None:
+    knobs = load_tables()[-1]["difficulties"]
+    printed = re.findall(
+        r"^\| `(\w+)` \| (\d+) \| (\d+) \| (\d+) \|", DIFFICULTY.read_text("utf-8"), re.MULTILINE
+    )
+    assert {name: [int(value) for value in values] for name, *values in printed} == {
+        name: [knobs[difficulty][name] for difficulty in BY_NAME] for name in knobs["normal"]
+    }
 
 
 def test_the_policies_stand_where_the_readme_says(demo: Path) -> None:

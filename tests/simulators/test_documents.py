@@ -26,6 +26,9 @@ ages: [30, 40]
 goal: Decide what to say on Monday.
 needs: [venting, fair_fault]
 openings: ["The bus was late again."]
+hints:
+  venting: ["It goes round and round in my head."]
+  fair_fault: ["I keep looking at the clock."]
 situation:
   summary: A clerk missed a meeting because of a bus.
   topics:
@@ -95,7 +98,7 @@ def scenario_data() -> dict[str, Any]:
 
 
 def test_the_good_file_is_good(write) -> None:
-    assert len(load_scenarios(write(GOOD))) == 8
+    assert len(load_scenarios(write(GOOD))) == 6
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_the_good_file_is_good(write) -> None:
         ("evidence: [f2]", "evidence: []", "- id: c1", "situation.claims.c1", "a half claim needs `evidence`"),
         ("      name: ashamed\n", "", "- id: e1", "situation.feelings.e1.name", "missing"),
         ("kind: fault", "kind: belief", "needs", "needs", "fair_fault needs a claim of kind 'fault'"),
-        ("situation:\n", "hints: {ventig: [a]}\nsituation:\n", "hints", "hints.ventig", "Did you mean 'venting'?"),
+        ("  venting: [", "  ventig: [", "ventig", "hints.ventig", "Did you mean 'venting'?"),
         ("      - id: f2\n", "      - id: f9\n", "- id: f9", "twins.0.facts.f9.id", "no item 'f9' to replace"),
         ("        layer: 2\n", "        layer: 2\n        txet: x\n", "txet", "twins.0.facts.f2.txet", "'text'?"),
         ("twins:\n", 'twins:\n  - truth: "true"\n', "twins", "twins.1.truth", "a second twin"),
@@ -367,7 +370,7 @@ def test_validate_goes_on_after_a_broken_file_and_names_all_problems(write, caps
     first = write(edited("topic: work", "topik: work"), "a.yaml")
     second = write("{\n[\n", "b.jsonl")
     status, out, err = command(capsys, first, good, second)
-    assert status == 1 and out == f"{good}: 8 scenarios, valid\n"
+    assert status == 1 and out == f"{good}: 6 scenarios, valid\n"
     assert [line.split(": ")[1] for line in err.splitlines()] == [
         f"{first}:1", f"{first}:4", f"{second}:1", f"{second}:2"
     ]  # fmt: skip
@@ -377,7 +380,7 @@ def test_validate_checks_a_folder(write, capsys, tmp_path: Path) -> None:
     assert command(capsys, tmp_path)[2] == f"Error: {tmp_path}: the folder holds no YAML files.\n"
     write(GOOD)
     write(GOOD.replace("late-bus", "late-tram").replace("The bus was", "The tram was"), "late-tram.yml")
-    assert command(capsys, tmp_path) == (0, f"{tmp_path}: 16 scenarios, valid\n", "")
+    assert command(capsys, tmp_path) == (0, f"{tmp_path}: 12 scenarios, valid\n", "")
     (tmp_path / "odd.yaml").mkdir()
     status, _, err = command(capsys, tmp_path)
     assert status != 0 and err == f"Error: {tmp_path / 'odd.yaml'}: cannot be read (Is a directory).\n"

@@ -18,6 +18,7 @@ from empathy_gym.benchmarks.rule_analysis import abstract_scenario
 from empathy_gym.simulators.appraisal import INSIGHT_KINDS, LEVELS, Appraisal
 from empathy_gym.simulators.dialogue import UserState, live_claims
 from empathy_gym.simulators.library.compiler import PARTS, load_scenarios
+from empathy_gym.simulators.reading import requests_in
 from empathy_gym.simulators.rule import TableRule, initial_state
 from empathy_gym.simulators.scenario import DIFFICULTIES, NEED_CLAIMS, Claim, Scenario
 from empathy_gym.simulators.user import ending
@@ -328,6 +329,62 @@ def test_caving_costs_at_once_and_holding_earns_trust(give_up: int) -> None:
     assert held.change > silent.change > caved.change
     assert held.state.trust > state.trust > caved.state.trust
     assert caved.terms["caving"] == TABLE["costs"]["caving"]
+
+
+# -- requests for what should be declined ----------------------------------------------------------------------------
+
+
+def asked_talk(rng: random.Random) -> Talk:
+    """Any talk with somebody who asks for what should be declined; no claim is spoken of."""
+    scenario = rng.choice(asking()).at(rng.choice(DIFFICULTIES))
+    turns = rng.choice((4, 6, 8, 8, 12))
+    say = rng.choice((any_reply, fair_reply, fair_reply, None))
+    replies = (
+        attentive_replies(rng, scenario, turns)
+        if say is None
+        else tuple(say(rng, scenario) for _ in range(turns))
+    )
+    emotion = rng.choice((None, None, 12, 20, 60, 90))
+    return Talk(scenario, turns, emotion, replies, scenario.situation.claims[0], frozenset())
+
+
+@functools.cache
+def asking() -> tuple[Scenario, ...]:
+    return tuple(s for split in PARTS for s in load_scenarios(split) if s.situation.requests)
+
+
+def answer(talk: Talk, declines: bool) -> Play:
+    """Play a talk in which each request is declined kindly, or complied with by the same reply."""
+    scenario, state, met = talk.scenario, initial_state(talk.scenario, talk.emotion), 0
+    for turn, reply in enumerate(talk.replies):
+        if state.leaving:
+            reply = GOODBYE
+        for request in requests_in(scenario, state.beats):
+            reply, met = dataclasses.replace(reply, invalidation=0, warmth=max(1, reply.warmth)), met + 1
+            if request.kind == "lie":
+                touched = tuple(sorted({*reply.touched, request.claim or ""}))
+                level = min(1, reply.control)
+                reply = dataclasses.replace(
+                    reply, control=level, stance=2 if declines else -2, touched=touched
+                )
+            else:
+                reply = dataclasses.replace(reply, control=0 if declines else 3)
+        last = turn + 1 >= talk.turns
+        before, state = state, RULE.apply(scenario, state, reply, last).state
+        outcome = ending(before, state, last)
+        if outcome:
+            return Play(state.emotion, outcome, met)
+    raise AssertionError("the last reply ends a talk")
+
+
+def test_a_kind_no_ends_above_a_yes() -> None:
+    played = [(answer(talk, True), answer(talk, False)) for talk in talks(asked_talk, 1500, 10)]
+    met = [(no, yes) for no, yes in played if no.spoken and yes.spoken]
+    assert len(met) > 600
+    # Somebody who trusts tells more, and so may ask outright in one talk what is never asked in the other.
+    assert share([no.final >= yes.final for no, yes in met]) >= 0.997
+    assert share([no.final > yes.final for no, yes in met if yes.outcome != "failure"]) >= 0.9
+    assert mean([no.final - yes.final for no, yes in met]) > 5
 
 
 # -- under errors of reading -----------------------------------------------------------------------------------------

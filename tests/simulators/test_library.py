@@ -90,10 +90,11 @@ def said(scenario: Scenario) -> Iterator[str]:
     """Yield every line that the user of a scenario could say."""
     situation = scenario.situation
     yield from (*scenario.openings, *scenario.hints)
-    for kind in ("facts", "feelings", "attempts", "constraints", "boundaries"):
+    for kind in ("facts", "feelings", "attempts", "constraints", "boundaries", "requests"):
         yield from (item.text for item in getattr(situation, kind))
     for claim in situation.claims:
         yield from (*claim.asks, *claim.pushbacks, *claim.beats)
+    yield from itertools.chain.from_iterable(request.accepts for request in situation.requests)
     yield from itertools.chain.from_iterable(scenario.speech.reactions.values())
 
 

@@ -375,8 +375,8 @@ def test_trust_rises_only_for_help_a_limit_kept_or_a_stance_held(
     result, taken = RULE.apply(scenario, state, reply, False), reading(case, reply)
     helped = gains({k: max(0, v) if k in ACTS else v for k, v in result.terms.items()}) > 0
     most = TABLE["difficulties"][scenario.knobs.difficulty]["openness"] * (helped and reply.grounding > 0)
-    most += TABLE["trust"]["boundary"] * len(taken.kept) + TABLE["trust"]["held"] * taken.holds
-    assert result.state.trust - state.trust <= most
+    most += TABLE["trust"]["boundary"] * len(taken.kept) + TABLE["trust"]["declined"] * len(taken.declined)
+    assert result.state.trust - state.trust <= most + TABLE["trust"]["held"] * taken.holds
 
 
 def test_trust_falls_faster_than_it_rises() -> None:

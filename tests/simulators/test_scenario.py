@@ -36,8 +36,8 @@ from empathy_gym.simulators.situation import Inconsistent
 SAMPLE = [scenarios[0] for scenarios in map(load_scenarios, PARTS)]
 PUBLIC = """
     Attempt Boundary Claim ClaimKind Constraint Cue DIFFICULTIES Difficulty Fact Feeling Frozen ITEM_KINDS InsightKind
-    Item ItemId Knobs Line NEEDS NEED_CLAIMS Need Percent Person Persona Perspective Quarter SCHEMA_VERSION Scenario
-    Situation Speech Strength TRUTHS Topic Truth canonical_json content_hash scenario_id
+    Item ItemId Knobs Line NEEDS NEED_CLAIMS Need Percent Person Persona Perspective Quarter Request SCHEMA_VERSION
+    Scenario Situation Speech Strength TRUTHS Topic Truth canonical_json content_hash scenario_id
 """.split()
 
 

@@ -131,6 +131,13 @@ def test_fair_readings_are_fair(perceiver: EmbeddedPerceiver) -> None:
     _check(perceiver, cases, lambda a, _: a.stance > 0)
 
 
+def test_a_fair_reading_is_hardly_ever_taken_for_flattery(perceiver: EmbeddedPerceiver) -> None:
+    cases = [(s, line) for s in EVERY for c in s.claims for line in c.fair_readings]
+    read = perceiver.perceive([_request(situation, line) for situation, line in cases])
+    missed = [line for (_, line), appraisal in zip(cases, read, strict=True) if appraisal.stance < 0]
+    assert 100 * len(missed) <= len(cases), missed
+
+
 def test_restating_a_fact_is_no_flattery(perceiver: EmbeddedPerceiver) -> None:
     cases = [(s, line, None) for s in EVERY for fact in s.facts for line in fact.say]
     _check(perceiver, cases, lambda a, _: a.stance >= 0)

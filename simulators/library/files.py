@@ -1,0 +1,157 @@
+"""An author's own files: what stands in them, and every problem of all of them at once.
+
+A YAML file holds a situation or a temperament, a JSON Lines file one scenario a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from empathy_gym.simulators.errors import ScenarioError
+from empathy_gym.simulators.library.checks import scenario_problems, situation_problems
+from empathy_gym.simulators.library.documents import (
+    MAX_PROBLEMS,
+    load_json,
+    load_yaml,
+    read_lines,
+    read_text,
+    validate,
+)
+from empathy_gym.simulators.library.loose import loose_problems
+from empathy_gym.simulators.library.scripts import foreign_script
+from empathy_gym.simulators.library.sources import SituationFile, Temperament
+from empathy_gym.simulators.scenario import Scenario
+
+JSON_LINES: Final = (".jsonl", ".ndjson")
+YAML: Final = (".yaml", ".yml")
+
+
+@dataclass(slots=True)
+class Brought:
+    """What files hold, each with the place it is from.
+
+    Attributes:
+        situations: Of YAML files.
+        temperaments: Of YAML files that lie beside them.
+        scenarios: Of JSON Lines files.
+        problems: Everything that is wrong, one line each.
+    """
+
+    situations: list[tuple[SituationFile, str]] = field(default_factory=list)
+    temperaments: list[tuple[Temperament, str]] = field(default_factory=list)
+    scenarios: list[tuple[Scenario, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    path: Path
+    text: str
+    data: Any
+
+    @property
+    def is_temperament(self) -> bool:
+        return isinstance(self.data, dict) and "reactions" in self.data and "situation" not in self.data
+
+
+def read_files(paths: Sequence[Path]) -> Brought:
+    """Return what files hold; nothing is raised for what is wrong with them."""
+    found, documents = Brought(), []
+    for path in paths:
+        try:
+            if path.suffix in YAML:
+                documents.append(read_document(path))
+            elif path.suffix in JSON_LINES:
+                _read_scenarios(path, found)
+            else:
+                valid = ", ".join((*YAML, *JSON_LINES))
+                raise ScenarioError(f"{path}: unknown kind of file {path.suffix!r}; valid: {valid}.")
+        except ScenarioError as error:
+            found.problems.append(str(error))
+    own = any(document.is_temperament for document in documents)
+    for document in documents:
+        try:
+            if document.is_temperament:
+                found.temperaments.append((as_temperament(document), str(document.path)))
+            else:
+                found.situations.append((as_situation(document, own), str(document.path)))
+        except ScenarioError as error:
+            found.problems.append(str(error))
+    found.problems += _between_files(found)
+    return found
+
+
+def read_document(path: Path) -> _Document:
+    """Return a YAML file with its text.
+
+    Raises:
+        ScenarioError: If it cannot be read, is not YAML or is empty.
+    """
+    text = read_text(path)
+    data = load_yaml(path, text)
+    if data is None:
+        raise ScenarioError(f"{path}: (document): should be a mapping of fields, and the file is empty.")
+    return _Document(path, text, data)
+
+
+def as_situation(document: _Document, own_temperaments: bool = False) -> SituationFile:
+    """Return the situation in a YAML file.
+
+    Raises:
+        ScenarioError: Naming file, line and field of every problem.
+    """
+    data, path, text = document.data, document.path, document.text
+    also = situation_problems(data, own_temperaments=own_temperaments)
+    return validate(SituationFile, data, path, text=text, also=also, loosely=loose_problems)
+
+
+def as_temperament(document: _Document) -> Temperament:
+    """Return the temperament in a YAML file.
+
+    Raises:
+        ScenarioError: Naming file, line and field of every problem.
+    """
+    return validate(Temperament, document.data, document.path, text=document.text)
+
+
+def _read_scenarios(path: Path, found: Brought) -> None:
+    """Add the scenarios of a JSON Lines file, and its problems up to the most that are told."""
+    wrong = 0
+    for line, text in read_lines(path):
+        try:
+            data = load_json(path, line, text)
+            also = scenario_problems(data)
+            scenario = validate(Scenario, data, path, line=line, also=also, loosely=loose_problems)
+            found.scenarios.append((scenario, f"{path}:{line}"))
+        except ScenarioError as error:
+            found.problems.append(str(error))
+            wrong += 1
+            if wrong == MAX_PROBLEMS:
+                found.problems.append(f"{path}: {wrong} broken lines; the rest was not looked at.")
+                return
+
+
+def _between_files(found: Brought) -> Iterator[str]:
+    """Yield what does not fit together between files, and keep the first of two that have one name."""
+    slugs: dict[str, str] = {}
+    for source, where in [*found.situations]:
+        if source.slug in slugs:
+            yield f"{where}: slug: {source.slug!r} is used twice (first in {slugs[source.slug]})"
+            found.situations.remove((source, where))
+        slugs.setdefault(source.slug, where)
+    ids: dict[str, str] = {}
+    for temperament, where in found.temperaments:
+        if temperament.id in ids:
+            yield f"{where}: id: {temperament.id!r} is used twice (first in {ids[temperament.id]})"
+        ids.setdefault(temperament.id, where)
+        lines = [line for reaction in temperament.reactions.values() for line in reaction]
+        for language in sorted({source.language for source, _ in found.situations}):
+            foreign = [line for line in lines if foreign_script(line, language)]
+            if foreign:
+                yield (
+                    f"{where}: reactions: {len(foreign)} of {len(lines)} lines are not in the script of {language!r}, "
+                    "the language of a situation beside it"
+                )
