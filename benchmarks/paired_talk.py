@@ -25,6 +25,7 @@ from empathy_gym.simulators.dialogue import (
     derive_seed,
     live_claims,
 )
+from empathy_gym.simulators.reading import requests_in
 from empathy_gym.simulators.scenario import Claim, Feeling, Item, Scenario
 from empathy_gym.simulators.user import User
 
@@ -139,6 +140,12 @@ def settled_claims(dialogue: Dialogue, truths: Sequence[str]) -> list[Claim]:
     return [c for c in claims if c.truth in truths and c.evidence and told.issuperset(c.evidence)]
 
 
+def refusal(dialogue: Dialogue) -> str:
+    """Return a kind no to what the user has just asked for and should not get, or ``""``."""
+    lines_ = [line for request in requests_in(dialogue.source, dialogue.state.beats) for line in request.say]
+    return _first(dialogue, lines_)
+
+
 def raised(dialogue: Dialogue) -> str | None:
     """Return the claim that the user has just asked about or objected on, or None."""
     for beat in dialogue.state.beats:
@@ -166,6 +173,9 @@ def partner(dialogue: Dialogue, speaks: bool = True, advises: bool = True) -> st
     if dialogue.state.leaving is not None:
         farewells: list[str] = lines()["oracle"]["farewells"]
         return farewells[derive_seed(dialogue.seed, "farewell") % len(farewells)]
+    no = refusal(dialogue)
+    if no:
+        return joined(no, question(dialogue))
     need = dialogue.source.need
     main = _main(dialogue, speaks) if advises or need != "advice" else ""
     if raised(dialogue) and speaks:
@@ -278,7 +288,8 @@ class Scene(NamedTuple):
         """
         if dialogue.state.leaving is not None or dialogue.turn >= len(self.replies):
             return silent(dialogue)
-        reply = self.replies[dialogue.turn]
+        reply, no = self.replies[dialogue.turn], refusal(dialogue)
+        reply = joined(no, reply) if no and no not in reply else reply
         felt = any(line in reply for f in dialogue.source.situation.feelings for line in f.say)
         return joined("" if felt or not word else kindness(dialogue), word, reply)
 
@@ -369,9 +380,15 @@ class Stage:
         The first reply is left out: what an edit does there says little of the rest of a talk.
         """
         for i, states in self.talks(speaks):
-            fit = [d for d in states[1:-1] if d.state.leaving is None and d.emotion >= ALIVE and wanted(d)]
+            fit = [d for d in states[1:-1] if _comparable(d) and wanted(d)]
             if fit:
                 yield Scene(fit[(i % 2) * (len(fit) // 2)], tuple(replies_of(states[-1])))
+
+
+def _comparable(dialogue: Dialogue) -> bool:
+    """Whether a reply is one among others here: no goodbye, no request to decline, and no talk about to fail."""
+    asked = requests_in(dialogue.source, dialogue.state.beats)
+    return dialogue.state.leaving is None and not asked and dialogue.emotion >= ALIVE
 
 
 ALIVE: Final = 25

@@ -327,7 +327,7 @@ def _leaves(text: str) -> bool:
     sentences = sentences_of(text[:MAX_CHARACTERS])
     if not sentences or sentences[-1].question or sum(len(s.words) for s in sentences) > _LEAVING:
         return False
-    return any(goodbyes().find(sentence.words, [0]) for sentence in sentences[-2:])
+    return bool(goodbyes().find(sentences[-1].words, [0]))
 
 
 def _about_oneself(sentence: Sentence) -> bool:
