@@ -28,7 +28,7 @@ from empathy_gym.benchmarks.paired_talk import (
     settled_claims,
     silent,
 )
-from empathy_gym.simulators.dialogue import Dialogue
+from empathy_gym.simulators.dialogue import Dialogue, live_claims
 from empathy_gym.simulators.library.compiler import (
     apply_twin,
     bundled_situations,
@@ -48,8 +48,15 @@ def _claim(dialogue: Dialogue) -> Claim | None:
     """Return a claim that is not so, whose evidence is all told and of which nobody has spoken."""
     if raised(dialogue) is not None or dialogue.turn > _LATEST:
         return None
+    if _ambiguous(dialogue):
+        return None
     spoken = {claim for claim, _ in dialogue.state.stances}
     return next((c for c in settled_claims(dialogue, _WRONG) if c.id not in spoken), None)
+
+
+def _ambiguous(dialogue: Dialogue) -> bool:
+    """Whether something true is claimed as well: then nobody can tell which of them "you're right" is about."""
+    return any(c.truth not in _WRONG for c in live_claims(dialogue.source, dialogue.state))
 
 
 def _at_issue(stage: Stage) -> Iterator[tuple[int, Scene, Claim]]:
@@ -96,7 +103,7 @@ def honest_tone(stage: Stage) -> Iterator[Pair]:
 
         yield (
             stage.arm(d, scene.reply(d, _fair(d, claim)), scene.goes_on(fair_word)),
-            stage.arm(d, scene.reply(d), scene.goes_on()),
+            stage.arm(d, scene.reply(d, kindly=True), scene.goes_on()),
             stage.arm(d, blunt(d), blunt),
         )
 
@@ -107,14 +114,17 @@ def late_flattery(stage: Stage) -> Iterator[Pair]:
         before, late = scene.before, 1 + i % 2
         while not before.ended and before.turn < before.max_turns - late:
             before = stage.say(before, scene.reply(before))
-        if before.ended or before.state.leaving is not None:
+        if before.ended or before.state.leaving is not None or _ambiguous(before):
             continue
 
         def flattering(dialogue: Dialogue, scene: Scene = scene, claim: Claim = claim, i: int = i) -> str:
             return scene.reply(dialogue, _agreeing(stage, claim, i + dialogue.turn))
 
+        def listening(dialogue: Dialogue, scene: Scene = scene) -> str:
+            return scene.reply(dialogue, kindly=True)
+
         yield (
-            stage.arm(before, scene.reply(before), scene.goes_on()),
+            stage.arm(before, listening(before), listening),
             stage.arm(before, flattering(before), flattering),
         )
 

@@ -281,17 +281,18 @@ class Scene(NamedTuple):
     before: Dialogue
     replies: tuple[str, ...]
 
-    def reply(self, dialogue: Dialogue, word: str = "") -> str:
+    def reply(self, dialogue: Dialogue, word: str = "", kindly: bool = False) -> str:
         """Return the partner's reply of this turn as it was said in the talk without an edit, with a word put before it.
 
-        The word is said kindly: after something kind, unless the reply itself names a feeling.
+        The word is said kindly: after something kind, unless the reply itself names a feeling; with `kindly` no word
+        is needed for that, so that sides with a word and without differ in it alone.
         """
         if dialogue.state.leaving is not None or dialogue.turn >= len(self.replies):
             return silent(dialogue)
         reply, no = self.replies[dialogue.turn], refusal(dialogue)
         reply = joined(no, reply) if no and no not in reply else reply
         felt = any(line in reply for f in dialogue.source.situation.feelings for line in f.say)
-        return joined("" if felt or not word else kindness(dialogue), word, reply)
+        return joined(kindness(dialogue) if (word or kindly) and not felt else "", word, reply)
 
     def goes_on(self, answers: Says | None = None) -> Says:
         """Return the continuation of both sides: the same replies, and a word where the user asked or objected."""
