@@ -167,14 +167,24 @@ def findings_on(stage: Stage, pairs: int = PAIRS, names: Sequence[str] = ()) -> 
 
 
 def _row(name: str, row: Row, stage: Stage, pairs: int) -> Finding:
-    held = [row.holds(pair) for pair in itertools.islice(row.pairs(stage), pairs)]
+    played = list(itertools.islice(row.pairs(stage), pairs))
+    held = [row.holds(pair) for pair in played]
     if not held:
         return Finding(name, "paired", 0.0, row.least, False, detail="no pair can be made of these scenarios")
     value, (low, high) = sum(held) / len(held), wilson_interval(sum(held), len(held))
-    what = "the reply's own change" if row.by == "change" else "final emotion"
+    passed = value >= row.least
     return Finding(
-        name, "paired", value, row.least, value >= row.least, False, len(held), low, high, f"by {what}"
+        name, "paired", value, row.least, passed, False, len(held), low, high, _detail(row, played)
     )
+
+
+def _detail(row: Row, played: Sequence[Pair]) -> str:
+    """Return what was compared; of more than two sides, how often each ends below the one before."""
+    if len(played[0]) < 3:
+        return "by the reply's own change" if row.by == "change" else "by final emotion"
+    below = [[a.final > b.final for a, b in itertools.pairwise(pair)] for pair in played]
+    steps = [sum(step) / len(step) for step in zip(*below, strict=True)]
+    return f"by final emotion; each below the one before: {', '.join(f'{step:.2f}' for step in steps)}"
 
 
 def _alarm(name: str, family: str, stage: Stage, pairs: int) -> Finding:

@@ -394,5 +394,5 @@ def _comparable(dialogue: Dialogue) -> bool:
 
 ALIVE: Final = 25
 """Emotion below which a talk is about to fail whatever is said next, so that nothing can be compared in it."""
-REPEATS: Final = 8
+REPEATS: Final = 16
 """How often each scenario is played at most, with other seeds."""
