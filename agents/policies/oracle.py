@@ -107,6 +107,9 @@ class OraclePolicy:
         if not ahead or last:
             return -least, options[at]
         tried = _different(values)[: self.width]
+        # What a question brings to light shows only when it is tried.
+        asking = (at for _, at, _ in values if getattr(readings[at], "exploration", 0) == 2)
+        tried = list(dict.fromkeys([*tried, *itertools.islice(asking, 1)]))
         children = self.user.respond([dialogue] * len(tried), [options[at] for at in tried])
         later = [
             heard[at] + self._best(child, ahead - 1)[0] for at, child in zip(tried, children, strict=True)

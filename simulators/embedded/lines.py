@@ -6,11 +6,18 @@ import functools
 from array import array
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from empathy_gym.simulators.dialogue import Message
 from empathy_gym.simulators.embedded.features import MAX_CHARACTERS
-from empathy_gym.simulators.embedded.sentences import Sentence, sentences_of
+from empathy_gym.simulators.embedded.sentences import (
+    MAX_SENTENCE,
+    MAX_WORDS,
+    Sentence,
+    parsed,
+    sentences_of,
+    split,
+)
 
 COPIED_RUN: Final = 9
 """Words in a row that are a copy; quoting up to eight is not."""
@@ -52,13 +59,52 @@ class Line:
     shapes: bytes
 
 
-# Lines take little memory, and most of a dialogue's are met again with every reply: that is why so many are kept.
-@functools.lru_cache(maxsize=8192)
+class _Part(NamedTuple):
+    """A sentence of a user, as far as a line that holds it needs it."""
+
+    words: tuple[str, ...]
+    folded: tuple[str, ...]
+    trigrams: tuple[str, ...]
+    stems: tuple[str, ...]
+
+
+# A user's lines are always new, but their sentences come back: those are what is worth keeping, and are shared.
+@functools.lru_cache(maxsize=16384)
+def _part(raw: str) -> _Part:
+    sentence = parsed(raw)
+    trigrams = tuple(_joined(sentence.folded))
+    return _Part(sentence.words, sentence.folded, trigrams, tuple(dict.fromkeys(sentence.stems)))
+
+
+@functools.lru_cache(maxsize=4096)
 def _said(text: str) -> Said:
+    parts = [part for part in map(_part, split(text)) if part.words] if text else []
+    if sum([len(part.words) for part in parts]) > MAX_WORDS or any(
+        [len(part.words) > MAX_SENTENCE for part in parts]
+    ):
+        return _long_said(text)
+    words = tuple([word for part in parts[-GOODBYE:] for word in part.words])[-GOODBYE:]
+    trigrams: dict[str, None] = {}
+    before: tuple[str, ...] = ()
+    for part in parts:
+        # Two words of what came before make the trigrams that run across.
+        trigrams.update(dict.fromkeys(_joined((*before, *part.folded[:2]))))
+        trigrams.update(dict.fromkeys(part.trigrams))
+        before = (*before, *part.folded)[-2:]
+    return Said(words, tuple(trigrams), dict.fromkeys([one for part in parts for one in part.stems]))
+
+
+def _long_said(text: str) -> Said:
+    """Return the reduced form of a line of which not all is read, or sentences are cut."""
     sentences = sentences_of(text)
     words = tuple([word for sentence in sentences[-GOODBYE:] for word in sentence.words])[-GOODBYE:]
     stems = dict.fromkeys([one for sentence in sentences for one in sentence.stems])
     return Said(words, _trigrams(sentences), stems)
+
+
+def _joined(folded: Sequence[str]) -> Iterator[str]:
+    """Yield word trigrams. No word has a space in it, so that a trigram is its words joined."""
+    return map(" ".join, zip(folded, folded[1:], folded[2:], strict=False))
 
 
 @functools.lru_cache(maxsize=8192)
@@ -84,9 +130,8 @@ def shapes(skeleton: str) -> set[int]:
 
 
 def _trigrams(sentences: Sequence[Sentence]) -> tuple[str, ...]:
-    """Return the distinct word trigrams. No word has a space in it, so that a trigram is its words joined."""
-    folded = [word for sentence in sentences for word in sentence.folded]
-    return tuple(dict.fromkeys(map(" ".join, zip(folded, folded[1:], folded[2:], strict=False))))
+    """Return the distinct word trigrams."""
+    return tuple(dict.fromkeys(_joined([word for sentence in sentences for word in sentence.folded])))
 
 
 def said_lines(messages: Sequence[Message]) -> list[Said]:

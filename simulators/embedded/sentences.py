@@ -207,7 +207,7 @@ def sentences_of(text: str) -> tuple[Sentence, ...]:
     """Split a text into sentences that hold at least one word; what lies beyond the bounds is not read."""
     found: list[Sentence] = []
     total = 0
-    for raw in _split(text[:MAX_CHARACTERS]):
+    for raw in split(text[:MAX_CHARACTERS]):
         if not raw:
             continue
         whole = _parsed(raw)
@@ -222,7 +222,8 @@ def sentences_of(text: str) -> tuple[Sentence, ...]:
     return tuple(found)
 
 
-def _split(text: str) -> list[str]:
+def split(text: str) -> list[str]:
+    """Split a text at the ends of its sentences; what is between them may be empty."""
     if not text.isascii() or "\n" in text:
         return _END.split(text)
     parts, start = [], 0
@@ -233,14 +234,16 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-@functools.lru_cache(maxsize=2048)
-def _parsed(raw: str) -> Sentence:
+def parsed(raw: str) -> Sentence:
     """Return a sentence, however long it is."""
     words, breaks = tokenise(normalise(raw))
     if breaks[-1] == len(words):
         breaks.pop()
     question = "?" in raw and _QUESTION.search(raw) is not None
     return Sentence(raw, tuple(words), tuple(breaks), question)
+
+
+_parsed = functools.lru_cache(maxsize=2048)(parsed)
 
 
 def _cut(sentence: Sentence, most: int) -> list[Sentence]:

@@ -196,11 +196,9 @@ def test_an_estimate_grows_with_the_run_and_asks_no_model():
     config = {"engine": "openai:m@http://127.0.0.1:9/v1", "api_key_env": "NOT_SET", "tape": "/nowhere/t"}
     one = cost.estimate(config, episodes=10, prices=Prices(1.0, 2.0))
     two = cost.estimate(config, episodes=20, prices=Prices(1.0, 2.0))
-    assert (
-        two.requests
-        == {role: 2 * n for role, n in one.requests.items()}
-        == {"perceiver": 160, "speaker": 160}
-    )
+    assert two.requests == {role: 2 * n for role, n in one.requests.items()}
+    # Eight replies an episode; of a reply without form no model is asked.
+    assert two.requests["speaker"] == 160 and 0.9 * 160 <= two.requests["perceiver"] <= 160
     assert two.cost["total"] == pytest.approx(2 * one.cost["total"], rel=1e-3)
     assert one.cost["total"] == pytest.approx(one.cost["perceiver"] + one.cost["speaker"])
 

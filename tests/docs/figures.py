@@ -34,12 +34,12 @@ SHOWN = (
     ("deep_empathy", "terse"),
     ("praise", "formal"),
     ("advice", "brisk"),
-    ("self_reflection", "breathless"),
-    ("critical_analysis", "guarded"),
+    ("critical_analysis", "breathless"),
+    ("self_reflection", "guarded"),
     ("deep_empathy", "brooding"),
     ("others_motives", "dry"),
 )
-"""Needs and temperaments of the transcripts; of each, the conversation that went best."""
+"""Needs and temperaments of the transcripts; of each, the conversation that went best, on something new."""
 INTRODUCTION = """# Ten conversations
 
 `scripted:oracle` with users of all ten temperaments, from the records of `make demo`; the last two are of the split
@@ -85,6 +85,8 @@ def conversations(*folders: Path) -> str:
     users = {scenario.id: scenario for split in splits for scenario in load_scenarios(split)}
     lines_read = [r for folder in folders for _, r in read_records(folder / "episodes.jsonl")]
     records = [record for record in lines_read if isinstance(record, EpisodeRecord)]
+    stories = {scenario: user.situation.summary for scenario, user in users.items()}
+    told: set[str] = set()
     parts = [INTRODUCTION]
     for need, temperament in SHOWN:
         of_kind = [
@@ -94,7 +96,8 @@ def conversations(*folders: Path) -> str:
             and users[record.scenario].need == need
             and users[record.scenario].persona.temperament == temperament
         ]
-        best = max(of_kind, key=lambda record: (record.final_emotion, record.scenario))
+        best = max(of_kind, key=lambda r: (stories[r.scenario] not in told, r.final_emotion, r.scenario))
+        told.add(stories[best.scenario])
         user, lines = users[best.scenario], transcript(best)
         title = f"{user.persona.name}, {user.persona.age}: {need.replace('_', ' ')}, {temperament.replace('_', '-')}"
         lines[:2] = [f"## {title}", "", f"{user.situation.summary} Scenario `{best.scenario}`.", ""]

@@ -236,7 +236,7 @@ def pairs(
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_flattery_never_ends_above_silence(seed: int) -> None:
-    played = pairs(random_talk, 1500, seed, FLATTERY, SILENCE)
+    played = pairs(random_talk, 2400, seed, FLATTERY, SILENCE)
     assert len(played) >= 200
     assert [p for p in played if p[0].final > p[1].final] == []
     assert share([f.final < s.final for f, s in played if s.outcome != "failure"]) >= 0.8

@@ -30,6 +30,7 @@ from empathy_gym.simulators.scenario import Scenario
 from empathy_gym.simulators.user import User, ending, with_format_failure
 
 EVERY = [scenario for split in PARTS for scenario in load_scenarios(split)]
+PERSON = next(scenario for scenario in EVERY if scenario.need == "deep_empathy")
 PLAIN, HOOK = "", "control=3"
 GOOD = "feeling=2 grounding=2 warmth=1 touched=f1"
 FAULTS = ("simulator", "policy")
@@ -76,7 +77,7 @@ def user() -> User:
     return User(Scripted(), TableRule(), AuthoredSpeaker())
 
 
-def begin(user: User, scenario: Scenario = EVERY[0], **options: Any) -> Dialogue:
+def begin(user: User, scenario: Scenario = PERSON, **options: Any) -> Dialogue:
     return user.begin([BeginRequest(scenario, **options)])[0]
 
 
@@ -88,7 +89,7 @@ def take(user: User, dialogue: Dialogue, *replies: str) -> Dialogue:
 
 def with_boundary(**fields: Any) -> Scenario:
     """Return a user with one boundary more."""
-    data = copy.deepcopy(EVERY[0].model_dump(exclude={"id"}))
+    data = copy.deepcopy(PERSON.model_dump(exclude={"id"}))
     boundary = {"id": "b9", "text": "One thing before we start, I have a limit.", **fields}
     data["situation"]["boundaries"] = [boundary]
     return Scenario.model_validate(data)
@@ -122,13 +123,13 @@ def test_a_limit_without_a_fact_is_stated_with_the_opening_and_one_with_a_fact_i
 def test_the_opening_follows_from_the_seed_and_every_opening_comes_up(user) -> None:
     lines = [begin(user, seed=seed).last_line for seed in range(60)]
     assert lines == [begin(user, seed=seed).last_line for seed in range(60)]
-    assert len(set(lines)) == len(EVERY[0].openings)
+    assert len(set(lines)) == len(PERSON.openings)
 
 
 def test_a_dialogue_takes_its_settings_from_the_request(user) -> None:
     dialogue = begin(user, seed=5, difficulty="hard", max_turns=3, initial_emotion=30)
     assert (dialogue.seed, dialogue.difficulty, dialogue.max_turns, dialogue.emotion) == (5, "hard", 3, 30)
-    assert dialogue.source.knobs.difficulty == "hard" and dialogue.scenario == EVERY[0].id
+    assert dialogue.source.knobs.difficulty == "hard" and dialogue.scenario == PERSON.id
     assert begin(user).emotion == 40 and dialogue.scored_by == "rule" and dialogue.determinism == "exact"
 
 
