@@ -18,6 +18,7 @@ from empathy_gym.benchmarks.attacks import search
 from empathy_gym.benchmarks.attacks.play import Answers, conversation, play, starts
 from empathy_gym.benchmarks.attacks.policies import BLIND, SLOT, attackers
 from empathy_gym.benchmarks.findings import Finding, marked
+from empathy_gym.benchmarks.paired import paired_findings
 from empathy_gym.benchmarks.runner import environment_id
 from empathy_gym.benchmarks.statistics import bootstrap_interval
 from empathy_gym.benchmarks.suites import BLIND as BLIND_POLICIES
@@ -95,8 +96,6 @@ def audit(
     people = setting.scenarios[:limit]
     findings, errors = _attacked(setting, people, difficulty, seed, progress)
     if pairs:
-        from empathy_gym.benchmarks.paired import paired_findings
-
         progress("pairs", 0, 1)
         findings += paired_findings(id_, split, difficulty, pairs)
     replies: list[search.Found] = []

@@ -187,7 +187,8 @@ def repetition(reply: Line, earlier: Sequence[Line]) -> int:
             return 2
         smaller = min(len(folded), len(one.folded))
         if smaller >= 4:
-            level = max(level, _share(len(folded.intersection(one.folded)), smaller, 60, 35))
+            # A frame with other nouns keeps 40 to 60 in 100; replies that only sound alike stay below 30.
+            level = max(level, _share(len(folded.intersection(one.folded)), smaller, 40, 30))
         theirs = array("Q", one.shapes)
         smaller = min(len(own_shapes), len(theirs))
         if smaller >= 8:

@@ -62,11 +62,14 @@ def _marks(sentence: Sentence) -> Marks:
 
 def _blanket(reply: Reply) -> bool:
     """Whether a reply just agrees: with no reason, and nothing in it that shows what with."""
-    if not reply.view.entries["claims"]:
+    claims = reply.view.entries["claims"]
+    if not claims:
         return False
+    # What one agrees with is said with it, or after it; but where nothing true is claimed, a fact after it is no reason.
+    after = any(cast("Claim", entry.item).truth == "true" for entry in claims)
     for at, sentence in enumerate(reply.sentences):
         if not sentence.question and _assents(sentence):
-            if not any(abs(there - at) <= 1 for _, there in reply.items(Fact)):
+            if not any(at <= there <= at + after for _, there in reply.items(Fact)):
                 reply.quote("stance", at)
                 return True
     return False

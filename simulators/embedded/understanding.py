@@ -27,20 +27,27 @@ def grounding(reply: Reply) -> int:
 
 
 def invented(reply: Reply) -> bool:
-    """Whether a reply states a particular of the user's life that was never told, such as a name or a day."""
+    """Whether a reply states a particular of the user's life that was never told, such as a name or a day.
+
+    Nor can a sentence on the user rest on what was told if not one of its telling words was.
+    """
     for sentence in reply.sentences:
         if sentence.question or sentence.has(
             "tentative", "advice", "sharing", "human_claim", "self_disclosure"
         ):
             continue
-        if _ABOUT_SELF.isdisjoint(sentence.words) and any(
-            _untold(reply, one) for one in sentence.particulars
-        ):
+        if not _ABOUT_SELF.isdisjoint(sentence.words):
+            continue
+        if any(_untold(reply, one) for one in sentence.particulars):
+            return True
+        telling = () if _ON_USER.isdisjoint(sentence.words) else sentence.telling
+        if telling and all(_untold(reply, one) for one in telling):
             return True
     return False
 
 
 _ABOUT_SELF: Final = frozenset({"i", "my", "me", "if", "like", "any", "every", "no"})
+_ON_USER: Final = frozenset({"you", "your"})
 
 
 def _untold(reply: Reply, one: str) -> bool:
