@@ -61,19 +61,20 @@ def train_on_files(files: Files, provenance: Mapping[str, Any]) -> LinearHeads:
     return _train(data, None, FIT, {"text": "EPITOME's files; no licence: do not distribute", **provenance})
 
 
-def train_on_replies(folder: Path | None) -> LinearHeads:
+def train_on_replies(folder: Path | None, composed: int = COMPOSED) -> LinearHeads:
     """Train the identifiers that come with the package, on text written for it alone.
 
     Labelled replies and replies joined from sentences count the same in all.
 
     Args:
         folder: Of labelled replies; those that come with the package if None.
+        composed: How many replies are joined from sentences.
 
     Raises:
         ConfigError: If there are none.
     """
-    replies, made = read_replies(folder or REPLIES), compose()
-    weights = np.repeat([1.0, len(replies) / COMPOSED], [len(replies), COMPOSED])
+    replies, made = read_replies(folder or REPLIES), compose(composed)
+    weights = np.repeat([1.0, len(replies) / composed], [len(replies), composed])
     about = {
         "text": "written for empathy-gym: labelled replies, and replies joined from sentences",
         "replies": len(replies),
