@@ -141,6 +141,7 @@ def test_agreement_is_accuracy_and_the_mean_of_f1_over_levels_that_occur():
     assert (both["accuracy"], both["macro_f1"], both["macro_f1_ci95"]) == (1.0, 1.0, [1.0, 1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"EPITOME's files are not in {DATA} (EMPATHY_GYM_DATA)")
 def test_the_shipped_weights_agree_with_epitomes_annotators_better_than_chance(capsys):
     names = {"er": "emotional-reactions", "ip": "interpretations", "ex": "explorations"}
