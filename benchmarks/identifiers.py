@@ -40,6 +40,8 @@ FOLDS: Final = 5
 REPLIES: Final = Path(__file__).resolve().parent / "data" / "replies"
 """Where the labelled replies are that come with the package."""
 RESAMPLES: Final = 2000
+_DRAWN: Final = 4_000_000
+"""Numbers drawn at a time: bounds memory, and does not change what is drawn."""
 _TIMED: Final = 3
 """Speed is the best of so many runs over all pairs, in processor time: other programs do not slow it."""
 
@@ -61,19 +63,20 @@ def train_on_files(files: Files, provenance: Mapping[str, Any]) -> LinearHeads:
     return _train(data, None, FIT, {"text": "EPITOME's files; no licence: do not distribute", **provenance})
 
 
-def train_on_replies(folder: Path | None) -> LinearHeads:
+def train_on_replies(folder: Path | None, composed: int = COMPOSED) -> LinearHeads:
     """Train the identifiers that come with the package, on text written for it alone.
 
     Labelled replies and replies joined from sentences count the same in all.
 
     Args:
         folder: Of labelled replies; those that come with the package if None.
+        composed: How many replies are joined from sentences.
 
     Raises:
         ConfigError: If there are none.
     """
-    replies, made = read_replies(folder or REPLIES), compose()
-    weights = np.repeat([1.0, len(replies) / COMPOSED], [len(replies), COMPOSED])
+    replies, made = read_replies(folder or REPLIES), compose(composed)
+    weights = np.repeat([1.0, len(replies) / composed], [len(replies), composed])
     about = {
         "text": "written for empathy-gym: labelled replies, and replies joined from sentences",
         "replies": len(replies),
@@ -166,13 +169,18 @@ def cross_validated(rows: Rows, truth: Predictions, parts: Predictions, how: Fit
 
 def agreement(truth: Predictions, read: Predictions, groups: Sequence[str]) -> dict[str, Any]:
     """Return accuracy and macro-F1 with 95 % intervals over groups."""
-    size = len(LEVELS)
-    _, group = np.unique(groups, return_inverse=True)
-    cells = np.zeros((int(group.max()) + 1, size * size), dtype=np.int64)
-    np.add.at(cells, (group, truth * size + read), 1)
+    numbers = {name: i for i, name in enumerate(sorted(set(groups)))}
+    group = np.array([numbers[name] for name in groups], dtype=np.int64)
+    cells = np.zeros((len(numbers), len(LEVELS) ** 2), dtype=np.int64)
+    np.add.at(cells, (group, truth * len(LEVELS) + read), 1)
     accuracy, macro = _scores(cells.sum(axis=0, keepdims=True))
-    draws = np.random.default_rng(0).multinomial(len(cells), np.full(len(cells), 1 / len(cells)), RESAMPLES)
-    spread = _scores(draws @ cells)
+    rng, n = np.random.default_rng(0), len(cells)
+    size = max(1, _DRAWN // n)
+    drawn = [
+        rng.multinomial(n, np.full(n, 1 / n), min(size, RESAMPLES - done)) @ cells
+        for done in range(0, RESAMPLES, size)
+    ]
+    spread = _scores(np.concatenate(drawn))
     low, high = np.percentile(spread, [2.5, 97.5], axis=1)
     return {
         "accuracy": float(accuracy[0]),

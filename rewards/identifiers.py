@@ -64,7 +64,8 @@ class EmpathyIdentifier:
         """Return the probability of each level, shape (n, 3 mechanisms, 3 levels).
 
         Args:
-            contexts: What each response answers, shape (n,).
+            contexts: What each response answers, shape (n,). Weights whose rows read no context, as those that come
+                with the package, go by the response alone.
             responses: Any strings, shape (n,).
 
         Raises:

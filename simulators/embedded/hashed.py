@@ -12,8 +12,9 @@ and under every version of Python or numpy (the tables of letters stop where Uni
   and context share and the share that they make up, in eighths.
 * Dense features of the caller's are further columns.
 
-A row's values are integers: with ``normalise`` about `UNIT` / (length of the row), so that long replies weigh no more
-than short ones.
+Words, contexts and what they share have the lower half of the buckets, characters the upper. A row's values are
+integers: with ``normalise`` each half is divided by its length, so that long replies weigh no more than short ones
+and the few words as much as the many character n-grams.
 """
 
 from __future__ import annotations
@@ -80,13 +81,13 @@ class HashSpec:
     """What a row is made of.
 
     Args:
-        bits: 2**bits buckets.
+        bits: 2**bits buckets, half of them for words.
         words: Which word n-grams: 1, 2 or both.
         chars: Which character n-grams, of 3, 4 and 5.
         signed: Give each n-gram a sign, so that those that share a bucket cancel instead of adding up.
         sublinear: Count 1, 2, 3 for an n-gram seen 1, 2-3, 4-7 times, rather than 1 for any.
         context: Read a second text: what the reply answers.
-        normalise: Divide a row by its length.
+        normalise: Divide each half of a row by its length.
         dense: Names of the caller's own columns, which follow the buckets.
 
     Raises:

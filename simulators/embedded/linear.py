@@ -274,12 +274,12 @@ def load(path: str | Path) -> LinearHeads:
         raise ConfigError(
             f"'{path}' holds no weights of empathy-gym, or is damaged. Train them again."
         ) from error
+    if about["hashing"] != _hashing(loaded.spec):
+        raise ConfigError(f"the weights '{path}' are for another hashing of texts. Train them again.")
     if about["hash"] != loaded.hash:
         raise ConfigError(
             f"the weights '{path}' are not what their hash says: damaged or edited. Train them again."
         )
-    if about["hashing"] != _hashing(loaded.spec):
-        raise ConfigError(f"the weights '{path}' are for another hashing of texts. Train them again.")
     return loaded
 
 
