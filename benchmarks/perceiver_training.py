@@ -7,10 +7,12 @@ of one field, and counts for that field alone. Nothing of `test` is used.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import yaml
 
 from empathy_gym.benchmarks.labelled import LabelledReply, load_replies
 from empathy_gym.simulators.appraisal import LEVELS
@@ -58,7 +60,7 @@ def train_heads(folder: str | Path | None = None, splits: Sequence[str] = SPLITS
     replies = [reply for reply in load_replies(folder) if reply.split in splits]
     if not replies:
         raise ConfigError(f"There are no labelled replies of {', '.join(splits)}.")
-    lines = list(_lines(splits))
+    lines = [*_lines(splits), *_single_lines()]
     requests = [reply.request for reply in replies] + [request for request, _, _ in lines]
     structure = EmbeddedPerceiver(learned=False)
     levels = [appraisal.levels() for appraisal in structure.perceive(requests)]
@@ -87,6 +89,15 @@ def _lines(splits: Sequence[str]) -> Iterator[tuple[PerceptionRequest, str, int]
         for text, field, level in _shown(situation):
             opening = {"role": "user", "content": source.openings[0]}
             yield request_with(known, source.language, (opening,), text), field, level  # type: ignore[arg-type]
+
+
+def _single_lines() -> Iterator[tuple[PerceptionRequest, str, int]]:
+    """Yield the lines that were written to show one level of one field, and those that nearly do."""
+    for file in sorted((resources.files("empathy_gym.benchmarks") / "data" / "lines").iterdir(), key=str):
+        for field, by_level in yaml.safe_load(file.read_text("utf-8")).items():
+            for level, texts in by_level.items():
+                for text in texts:
+                    yield PerceptionRequest("", "en", (), text), field, level
 
 
 def _shown(situation: Situation) -> Iterator[tuple[str, str, int]]:

@@ -1,9 +1,10 @@
-"""Learned heads: what structure alone misreads, corrected from labelled replies, and in one direction only.
+"""Learned heads: what structure alone misreads, corrected from labelled text, and in one direction only.
 
 A head is a small integer linear model (`linear`) over hashed words and word pairs of the reply and over the levels
 that structure has found. It can only **take away**: lower what pays, raise what costs. So nobody can find words that a
-head rewards, whatever it has learned; the worst it can do is to miss some good. The weights are a file in the
-package (``data/heads.npz``), trained by ``empathy-gym perceiver train`` on replies written for this project.
+head rewards, whatever it has learned; the worst it can do is to miss some good, or to see harm where there is none,
+and for that it has to be sure by a margin. The weights are a file in the package (``data/heads.npz``), trained by
+``empathy-gym perceiver train`` on text written for this project.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import Final
 import numpy as np
 
 from empathy_gym.simulators.appraisal import LEVELS
-from empathy_gym.simulators.embedded.hashed import HashSpec, Integers
+from empathy_gym.simulators.embedded.hashed import UNIT, HashSpec, Integers
 from empathy_gym.simulators.embedded.linear import LinearHeads, load
 
 COSTS: Final = ("invalidation", "control")
 """Fields of which a higher level costs; of all others a lower one does."""
+MARGINS: Final[Mapping[str, float]] = {"invalidation": 1.0, "control": 1.0, "affirmation": 1.0, "stance": 1.0}
+"""Logits by which harm has to be likelier than what structure found. What only lowers a gain needs none."""
 FIELDS: Final = tuple(name for name in LEVELS if name not in ("form", "repetition"))
 _UNIT: Final = 16
 """What a dense column's 1 is worth: about as much as the words of a short reply together."""
@@ -75,14 +78,23 @@ class LearnedHeads:
             return []
         rows = self.heads.rows(texts, None, dense(texts, levels))
         corrected = [dict(known) for known in levels]
-        for name, read in self.heads.levels(rows).items():
-            for known, level in zip(corrected, read.tolist(), strict=True):
-                if name in COSTS:
-                    known[name] = max(known[name], level)
-                elif known[name] > 0:
-                    # Down to nothing at the most: that something is a lie, or praise blown up, structure has to show.
-                    known[name] = max(0, min(known[name], level))
+        for name, head in self.heads.heads.items():
+            scores = head.scores(rows).tolist()
+            margin = round(MARGINS.get(name, 0.0) / head.scale * UNIT)
+            for known, found in zip(corrected, scores, strict=True):
+                known[name] = _harsher(name, head.levels, found, known[name], margin)
         return corrected
+
+
+def _harsher(name: str, levels: Sequence[int], scores: Sequence[int], known: int, margin: int) -> int:
+    """Return the likeliest level among those that pay no more than the known one; of equals the mildest."""
+    best, most = known, scores[levels.index(known)]
+    for level, score in sorted(zip(levels, scores, strict=True), key=lambda pair: abs(pair[0])):
+        if level > known if name in COSTS else level < known:
+            harm = name in COSTS or level < 0
+            if score - (margin if harm else 0) > most:
+                best, most = level, score
+    return best
 
 
 def packaged_heads() -> Path:

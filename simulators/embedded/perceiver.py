@@ -119,6 +119,8 @@ class EmbeddedPerceiver:
             return
         texts = [one.request.reply[:MAX_CHARACTERS] for one in batch]
         for one, levels in zip(batch, self._heads.correct(texts, [one.levels for one in batch]), strict=True):
+            if levels["stance"] < 0 <= one.levels["stance"]:
+                levels["stance"] = _agreement(one.request)
             one.levels = levels
             if not levels["insight"]:
                 one.kind = None
@@ -204,6 +206,13 @@ def _read_acts(batch: Sequence[_Pending]) -> None:
         one.levels["warmth"] = acts.warmth(one.reply, grounded=one.levels["grounding"] >= 1)
         one.levels["exploration"] = acts.exploration(one.reply)
         one.levels["affirmation"] = acts.affirmation(one.reply)
+
+
+def _agreement(request: PerceptionRequest) -> int:
+    """Return what going along with the user comes to: nothing where they have claimed nothing that is disputed."""
+    if not request.claims:
+        return 0
+    return -2 if any([claim.truth in ("half", "false") for claim in request.claims]) else -1
 
 
 def _content_hash() -> str:
