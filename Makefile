@@ -19,9 +19,9 @@ EMPATHY_GYM_POLICY_MODEL ?= Qwen/Qwen2.5-1.5B-Instruct
 demo: $(VENV)/.core    ## policies talk with simulated users: the benchmark table (core dependencies only)
 	$(BIN)/empathy-gym demo
 
-test: $(VENV)/.dev    ## style, types and all tests
+test: $(VENV)/.dev    ## style, types and all tests but those of the documents
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore=tests/docs
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
