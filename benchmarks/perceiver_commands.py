@@ -56,9 +56,30 @@ def train(
     from empathy_gym.benchmarks.perceiver_training import train_heads
 
     heads = train_heads(replies)
-    heads.save(target)
-    about = heads.provenance
-    print_lines([f"{len(heads.heads)} heads from {about['replies']:,} replies and {about['lines']:,} lines in {target}"])
+    heads.heads.save(target)
+    about = heads.heads.provenance
+    print_lines([f"Heads from {about['replies']:,} replies and {about['lines']:,} lines in {target}"])
+
+
+@perceiver_app.command("families")
+@reporting
+def families(replies: Replies = None, as_json: AsJson = False) -> None:
+    """Train without each harmful family of replies in turn, and say how much of its harm is noticed."""
+    from empathy_gym.benchmarks.perceiver_training import leave_one_family_out
+
+    found = leave_one_family_out(replies)
+    if as_json:
+        print_json([dataclasses.asdict(score) for score in found])
+        return
+    table = Table(title="harm noticed in a family of replies, situations of test", title_justify="left")
+    for name in ("family", "field"):
+        table.add_column(name)
+    for name in ("n", "structure", "heads without it", "heads", "false alarms without it"):
+        table.add_column(name, justify="right")
+    for s in found:
+        shares = (s.structure, s.without, s.learned, s.alarms)
+        table.add_row(s.family, s.field, str(s.n), *(f"{share:.0%}" for share in shares))
+    out().print(table)
 
 
 @perceiver_app.command("agreement")

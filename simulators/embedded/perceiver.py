@@ -19,7 +19,7 @@ from empathy_gym.simulators.dialogue import PerceptionRequest
 from empathy_gym.simulators.embedded import acts, chinese, guards, spelling, understanding
 from empathy_gym.simulators.embedded.features import MAX_CHARACTERS
 from empathy_gym.simulators.embedded.items import Indices, View
-from empathy_gym.simulators.embedded.learned import default_heads
+from empathy_gym.simulators.embedded.learned import LearnedHeads, default_heads
 from empathy_gym.simulators.embedded.lines import (
     Line,
     Said,
@@ -45,14 +45,16 @@ class EmbeddedPerceiver:
     """Reads replies into appraisals, offline.
 
     Args:
-        learned: Whether heads that were learned from labelled replies correct what structure finds.
+        learned: Whether learned heads add the harm that structure does not see.
+        heads: Other heads than the packaged ones.
     """
 
-    def __init__(self, learned: bool = True) -> None:
-        self._heads = default_heads() if learned else None
+    def __init__(self, learned: bool = True, heads: LearnedHeads | None = None) -> None:
+        self._heads = heads if heads is not None else default_heads() if learned else None
         self._indices = Indices()
         kind = "embedded" if learned else "embedded-structure"
-        self.fingerprint = f"{kind}@{_content_hash()[:12]}"
+        weights = f"+{heads.hash[:12]}" if heads is not None else ""
+        self.fingerprint = f"{kind}@{_content_hash()[:12]}{weights}"
 
     def perceive(self, items: Sequence[PerceptionRequest]) -> list[Appraisal]:
         """Return one appraisal for each request, in order; any string at all can be read."""
@@ -114,16 +116,13 @@ class EmbeddedPerceiver:
         )
 
     def _correct(self, batch: Sequence[_Pending]) -> None:
-        """Let the heads take away from what structure has found."""
+        """Let the heads add the harm that structure did not see."""
         if self._heads is None or not batch:
             return
-        texts = [one.request.reply[:MAX_CHARACTERS] for one in batch]
-        for one, levels in zip(batch, self._heads.correct(texts, [one.levels for one in batch]), strict=True):
-            if levels["stance"] < 0 <= one.levels["stance"]:
-                levels["stance"] = _agreement(one.request)
+        sentences = [[sentence.raw for sentence in one.sentences if len(sentence.words) > 1] for one in batch]
+        corrected = self._heads.correct(sentences, [one.levels for one in batch])
+        for one, levels in zip(batch, corrected, strict=True):
             one.levels = levels
-            if not levels["insight"]:
-                one.kind = None
 
 
 @dataclass(slots=True)
@@ -206,13 +205,6 @@ def _read_acts(batch: Sequence[_Pending]) -> None:
         one.levels["warmth"] = acts.warmth(one.reply, grounded=one.levels["grounding"] >= 1)
         one.levels["exploration"] = acts.exploration(one.reply)
         one.levels["affirmation"] = acts.affirmation(one.reply)
-
-
-def _agreement(request: PerceptionRequest) -> int:
-    """Return what going along with the user comes to: nothing where they have claimed nothing that is disputed."""
-    if not request.claims:
-        return 0
-    return -2 if any([claim.truth in ("half", "false") for claim in request.claims]) else -1
 
 
 def _content_hash() -> str:
