@@ -25,7 +25,7 @@ COSTS: Final = ("invalidation", "control")
 """Fields of which a higher level costs; of all others a lower one does."""
 ACCUSED: Final[Mapping[str, int]] = {"control": 3, "affirmation": -1}
 """The level that an accusation finds, by field."""
-MARGINS: Final[Mapping[str, float]] = {"control": 1.5, "affirmation": 0.75}
+MARGINS: Final[Mapping[str, float]] = {"control": 2.5, "affirmation": 2.0}
 """Logits by which harm has to be likelier than none."""
 SPEC: Final = HashSpec(bits=14, words=(1, 2), chars=())
 """What a row of a sentence is made of."""

@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 
 from empathy_gym.benchmarks.difficulty import markdown_table, measure
+from empathy_gym.benchmarks.labelled import load_replies, second_labels
 from empathy_gym.benchmarks.library_stats import library_stats
+from empathy_gym.benchmarks.perception import evaluate, mean_kappa, score_field, swaps
 from empathy_gym.benchmarks.run import run_bench
 from empathy_gym.benchmarks.suites import DEMO
 from empathy_gym.benchmarks.transcript import transcript
+from empathy_gym.simulators.appraisal import LEVELS
+from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
 from empathy_gym.simulators.library.compiler import load_scenarios
 from empathy_gym.simulators.records import EpisodeRecord, read_records
 
@@ -25,6 +29,8 @@ DIFFICULTIES = re.compile(
 )
 DIFFICULTY_LIMIT = 40
 """Scenarios of the table of difficulties; the document names the number."""
+FIDELITY = ROOT / "docs" / "fidelity.md"
+PERCEPTION = re.compile(r"(?<=<!-- perception -->\n).*?(?=<!-- end of perception -->)", re.DOTALL)
 COUNTS = re.compile(r"(?<=<!-- counts -->\n).*?(?=<!-- end of counts -->)", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- demo table -->\n).*?(?=<!-- end of demo table -->)", re.DOTALL)
 SHOWN = (
@@ -148,6 +154,49 @@ def difficulty_figures() -> str:
     return markdown_table(measure("test", limit=DIFFICULTY_LIMIT))
 
 
+def perception_figures() -> str:
+    """Return the agreement of the embedded perceiver, and of second labels, with labelled replies as Markdown."""
+    replies = load_replies(split="test")
+    learned, structure = (evaluate(EmbeddedPerceiver(learned=on), replies) for on in (True, False))
+    pairs = second_labels()
+    clusters = [reply.situation for reply, _ in pairs]
+    lines = [
+        "| field | macro-F1 (95 %) | structure alone | majority | accuracy | majority | kappa (95 %) | second labels, kappa (95 %) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one, bare in zip(learned, structure, strict=True):
+        first, second = [r.levels[one.field] for r, _ in pairs], [levels[one.field] for _, levels in pairs]
+        again = score_field(one.field, first, second, clusters)
+        lines.append(
+            f"| `{one.field}` | {one.macro_f1:.2f} ({one.low:.2f} - {one.high:.2f}) | {bare.macro_f1:.2f} | "
+            f"{one.majority_f1:.2f} | {one.accuracy:.2f} | {one.majority_accuracy:.2f} | "
+            f"{one.kappa:.2f} ({one.kappa_low:.2f} - {one.kappa_high:.2f}) | "
+            f"{again.kappa:.2f} ({again.kappa_low:.2f} - {again.kappa_high:.2f}) |"
+        )
+    stance = next(score for score in learned if score.field == "stance")
+    levels = LEVELS["stance"]
+    lines += [
+        "",
+        f"Mean kappa {mean_kappa(learned):.2f}, {mean_kappa(structure):.2f} by structure alone; {len(replies)} replies.",
+        "",
+    ]
+    lines += [
+        "| `stance` labelled | " + " | ".join(f"read {level:+d}" for level in levels) + " |",
+        "|---" * 6 + "|",
+    ]
+    lines += [
+        f"| {level:+d} | " + " | ".join(map(str, row)) + " |"
+        for level, row in zip(levels, stance.confusion, strict=True)
+    ]
+    lines += ["", f"Clear stances read as their opposite: {swaps(stance):.1%}."]
+    return "\n".join(lines) + "\n"
+
+
+def write_perception_figures() -> None:
+    """Write the tables of agreement into docs/fidelity.md."""
+    FIDELITY.write_text(PERCEPTION.sub(lambda _: perception_figures(), FIDELITY.read_text("utf-8")), "utf-8")
+
+
 def write_difficulty_figures() -> None:
     """Write the table into docs/difficulty.md."""
     text = DIFFICULTY.read_text("utf-8")
@@ -157,6 +206,7 @@ def write_difficulty_figures() -> None:
 def main() -> None:
     """Write the figures into README and docs."""
     write_library_counts()
+    write_perception_figures()
     write_difficulty_figures()
     folder, other = run_demo(Path(sys.argv[1])), run_held_out(Path(sys.argv[1] + "-heldout"))
     README.write_text(TABLE.sub(lambda _: demo_table(folder), README.read_text("utf-8")), "utf-8")

@@ -12,7 +12,9 @@ from figures import (
     DIFFICULTIES,
     DIFFICULTY,
     DIFFICULTY_LIMIT,
+    FIDELITY,
     LIBRARY,
+    PERCEPTION,
     README,
     SHOWN,
     TABLE,
@@ -21,6 +23,7 @@ from figures import (
     demo_table,
     difficulty_figures,
     library_counts,
+    perception_figures,
     run_demo,
     run_held_out,
 )
@@ -41,6 +44,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_table_in_the_readme_is_what_the_demo_prints(demo: Path) -> None:
     (table,) = TABLE.findall(README.read_text("utf-8"))
     assert table == demo_table(demo)
+
+
+def test_the_tables_of_agreement_are_what_the_command_finds() -> None:
+    assert PERCEPTION.findall(FIDELITY.read_text("utf-8")) == [perception_figures()]
 
 
 def test_the_counts_of_the_library_are_those_in_its_guide() -> None:
