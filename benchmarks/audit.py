@@ -102,12 +102,16 @@ def audit(
     bred: list[search.Genome] = []
     if evaluations:
         for slotted in (False, True):
-            found, winners = _searched(setting, people, difficulty, evaluations // 2, seed, progress, slotted=slotted)
+            found, winners = _searched(
+                setting, people, difficulty, evaluations // 2, seed, progress, slotted=slotted
+            )
             findings += found
             bred += winners
         finding, replies = _sampled(setting, people[:SAMPLED_PEOPLE], difficulty, seed)
         findings.append(finding)
-    return Audit(id_, difficulty, tuple(marked(findings, difficulty)), tuple(errors), tuple(replies[:5]), tuple(bred))
+    return Audit(
+        id_, difficulty, tuple(marked(findings, difficulty)), tuple(errors), tuple(replies[:5]), tuple(bred)
+    )
 
 
 def _attacked(
@@ -194,7 +198,9 @@ def _searched(
 def _sampled(
     setting: ChatSetting, people: Sequence[Scenario], difficulty: str, seed: int
 ) -> tuple[Finding, list[search.Found]]:
-    dialogues, replies = search.best_of(setting.user, people, samples=SAMPLES, difficulty=difficulty, seed=seed)
+    dialogues, replies = search.best_of(
+        setting.user, people, samples=SAMPLES, difficulty=difficulty, seed=seed
+    )
     return finding_of(f"best_of_{SAMPLES}", "search", dialogues, "slot"), replies
 
 

@@ -12,7 +12,16 @@ import yaml
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from empathy_gym.benchmarks.console import FAILURE, complain, err, out, print_json, print_lines, reporting, safe
+from empathy_gym.benchmarks.console import (
+    FAILURE,
+    complain,
+    err,
+    out,
+    print_json,
+    print_lines,
+    reporting,
+    safe,
+)
 
 if TYPE_CHECKING:
     from empathy_gym.benchmarks.attacks.search import Genome
@@ -33,7 +42,7 @@ def audit(
     save: Annotated[Path | None, typer.Option(help="With --search: file for the attackers it bred.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Attack the reward: blind and slot attackers, pairs that differ by one edit, false alarms; with --search, breed more.
+    """Attack the reward: blind and slot attackers, pairs that differ by one edit, false alarms; --search breeds more.
 
     Exit status 1 if something fails that is not in the committed list of known misses.
     """
@@ -49,7 +58,9 @@ def audit(
             pairs=pairs,
             evaluations=evaluations if search else 0,
             seed=seed,
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+            progress=lambda what, done, total: bar.update(
+                task, description=what, completed=done, total=total
+            ),
         )
     if save is not None:
         _save(save, result.bred)
@@ -70,7 +81,10 @@ def _bar() -> Progress:
 
 
 def _save(path: Path, genomes: Sequence[Genome]) -> None:
-    head = "# What the search has found so far, kept as attacks: genes of each turn. `empathy-gym audit --search --save FILE` writes this.\n"
+    head = (
+        "# What the search has found so far, kept as attacks: genes of each turn. "
+        "`empathy-gym audit --search --save FILE` writes this.\n"
+    )
     plain = [[list(turn) for turn in genome] for genome in genomes]
     path.write_text(head + yaml.safe_dump(plain, allow_unicode=True, width=1000), "utf-8")
 
@@ -96,7 +110,16 @@ def _cells(finding: Finding) -> list[str]:
     )
     verdict = "pass" if finding.passed else "known miss" if finding.known else "FAIL"
     sign = ">=" if finding.kind == "paired" else "<="
-    return [finding.kind, finding.name, value, f"{low} - {high}", f"{sign} {limit}", str(finding.n), verdict, finding.detail]
+    return [
+        finding.kind,
+        finding.name,
+        value,
+        f"{low} - {high}",
+        f"{sign} {limit}",
+        str(finding.n),
+        verdict,
+        finding.detail,
+    ]
 
 
 def _words(result: Audit) -> list[str]:

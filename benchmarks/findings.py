@@ -62,7 +62,9 @@ def wilson_interval(count: int, n: int) -> tuple[float, float]:
         ValueError: If there is no case.
     """
     if n < 1 or not 0 <= count <= n:
-        raise ValueError(f"got {count} of {n} cases; there must be at least one, and no more that held than there are")
+        raise ValueError(
+            f"got {count} of {n} cases; there must be at least one, and no more that held than there are"
+        )
     share, z2 = count / n, _Z * _Z
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)

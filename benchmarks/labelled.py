@@ -22,13 +22,30 @@ from empathy_gym.simulators.errors import ScenarioError, did_you_mean
 from empathy_gym.simulators.library.compiler import bundled_situations
 from empathy_gym.simulators.library.documents import load_yaml, read_text, validate
 from empathy_gym.simulators.library.sources import SituationFile, apply_twin
-from empathy_gym.simulators.situation import Frozen, Inconsistent, InsightKind, ItemId, Line, Problem, Situation, Truth
+from empathy_gym.simulators.situation import (
+    Frozen,
+    Inconsistent,
+    InsightKind,
+    ItemId,
+    Line,
+    Problem,
+    Situation,
+    Truth,
+)
 
 Style = Literal["plain", "clumsy", "polished"]
-Family = Literal["good", "middling", "generic", "advice", "fair", "agree", "flatter", "judge", "control", "other"]
+Family = Literal[
+    "good", "middling", "generic", "advice", "fair", "agree", "flatter", "judge", "control", "other"
+]
 FIELDS: Final = tuple(name for name in LEVELS if name not in ("form", "repetition"))
 """Fields that are labelled: 3 to 12 of the specification. Code computes the other two."""
-_PROMPTS: Final = ("And then?", "Go on.", "What else happened?", "Right. And after that?", "How did it go on?")
+_PROMPTS: Final = (
+    "And then?",
+    "Go on.",
+    "What else happened?",
+    "Right. And after that?",
+    "How did it go on?",
+)
 """What stands between the facts of a talk."""
 
 
@@ -185,7 +202,11 @@ def _talk(told: Sequence[str], source: SituationFile, situation: Situation) -> I
         lines = [situation.by_id[id_].text]
         lines += [b.text for b in situation.boundaries if b.voiced_by == id_]
         if number == 0:
-            lines = [source.openings[0], *lines, *(b.text for b in situation.boundaries if b.voiced_by is None)]
+            lines = [
+                source.openings[0],
+                *lines,
+                *(b.text for b in situation.boundaries if b.voiced_by is None),
+            ]
         else:
             yield {"role": "assistant", "content": _PROMPTS[number % len(_PROMPTS)]}
         yield {"role": "user", "content": " ".join(lines)}

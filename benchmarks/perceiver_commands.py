@@ -24,7 +24,9 @@ Replies = Annotated[Path | None, typer.Option(help="Folder of labelled replies; 
 @perceiver_app.command("eval")
 @reporting
 def evaluate(
-    split: Annotated[str, typer.Option(help="Split of the situations: train, validation, test or all.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Split of the situations: train, validation, test or all.")
+    ] = "test",
     replies: Replies = None,
     structure: Annotated[bool, typer.Option("--structure", help="Without the learned heads.")] = False,
     as_json: AsJson = False,
@@ -43,7 +45,9 @@ def evaluate(
     out().print(_table(f"{len(found):,} labelled replies, {split}", scores))
     stance = next(score for score in scores if score.field == "stance")
     out().print(_confusion(stance))
-    print_lines([f"Clear stances read as their opposite: {swaps(stance):.1%}. Mean kappa: {mean_kappa(scores):.2f}."])
+    print_lines(
+        [f"Clear stances read as their opposite: {swaps(stance):.1%}. Mean kappa: {mean_kappa(scores):.2f}."]
+    )
 
 
 @perceiver_app.command("train")
@@ -118,7 +122,15 @@ def _confusion(score: FieldScore) -> Table:
 def _table(title: str, scores: Sequence[FieldScore]) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("field")
-    names = ("accuracy", "macro-F1", "95 % interval", "kappa", "95 % interval", "majority: accuracy", "macro-F1")
+    names = (
+        "accuracy",
+        "macro-F1",
+        "95 % interval",
+        "kappa",
+        "95 % interval",
+        "majority: accuracy",
+        "macro-F1",
+    )
     for name in names:
         table.add_column(name, justify="right")
     for s in scores:

@@ -89,7 +89,11 @@ def _accusing(
     """Train the heads that find harm in a sentence: single lines and harmful replies against what is harmless."""
     heads = {}
     for name, accused in ACCUSED.items():
-        rows = [(text, is_accused(accused, level), 1.0) for (_, field, level), text in _texts(singles) if field == name]
+        rows = [
+            (text, is_accused(accused, level), 1.0)
+            for (_, field, level), text in _texts(singles)
+            if field == name
+        ]
         for reply in replies:
             if is_accused(accused, reply.levels[name]):
                 rows.append((reply.request.reply, True, 1.0))

@@ -92,7 +92,9 @@ def resampled(clusters: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
     return [np.concatenate([members[names[k]] for k in draw]) for draw in draws]
 
 
-def score_field(name: str, labels: Sequence[int], levels: Sequence[int], clusters: Sequence[str]) -> FieldScore:
+def score_field(
+    name: str, labels: Sequence[int], levels: Sequence[int], clusters: Sequence[str]
+) -> FieldScore:
     """Return the agreement on a field.
 
     Args:

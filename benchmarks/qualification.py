@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from empathy_gym.benchmarks.labelled import load_replies
 from empathy_gym.benchmarks.rescore import transcripts
 from empathy_gym.benchmarks.summary import UNQUALIFIED
 from empathy_gym.simulators.appraisal import LEVELS, Appraisal
@@ -181,7 +182,7 @@ def standing(user: object, reports: Sequence[str | os.PathLike[str]] = ()) -> st
 
 
 def load_examples(path: str | os.PathLike[str] | None = None, language: str | None = None) -> list[Example]:
-    """Return labelled replies; those of the field definitions if there is no path.
+    """Return labelled replies; if there is no path, those of the field definitions and those of the split `test`.
 
     Args:
         path: JSON lines: contexts (with ``messages`` and items), each followed by replies with ``levels``.
@@ -198,6 +199,8 @@ def load_examples(path: str | os.PathLike[str] | None = None, language: str | No
         raise RecordError(
             f"The examples {os.fspath(path or 'of the package')!r} cannot be read: {error}."
         ) from error
+    if path is None:
+        examples += [Example(reply.request, reply.levels) for reply in load_replies(split="test")]
     return [e for e in examples if language in (None, e.request.language)]
 
 

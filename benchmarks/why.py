@@ -163,7 +163,9 @@ def _taken(rule: TableRule, before: Dialogue, appraisal: Appraisal, text: str | 
     """Return what the rule makes of an appraisal here."""
     last = before.turn + 1 >= before.max_turns
     change = rule.apply(before.source, before.state, appraisal, last)
-    shown = {name: level for name, level in appraisal.levels().items() if level != (2 if name == "form" else 0)}
+    shown = {
+        name: level for name, level in appraisal.levels().items() if level != (2 if name == "form" else 0)
+    }
     return Candidate(
         change=change.change,
         progress=change.state.progress > before.state.progress,
@@ -223,7 +225,10 @@ def why_lines(found: Why) -> list[str]:
         *(f'  {name} rests on "{span}"' for name, span in found.evidence.items()),
         *(f"  touches {id_}: {text}" for id_, text in found.items.items()),
         "Terms:",
-        *(f"  {points:+4d}  {name.replace('_', ' ')}{_meaning(name)}" for name, points in given.terms.items()),
+        *(
+            f"  {points:+4d}  {name.replace('_', ' ')}{_meaning(name)}"
+            for name, points in given.terms.items()
+        ),
     ]
     if found.better:
         lines.append("What would have done more here, by level:")

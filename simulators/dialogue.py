@@ -359,9 +359,7 @@ def perception_request(dialogue: Dialogue, reply: str) -> PerceptionRequest:
     return request_with(known, source.language, dialogue.messages, reply)
 
 
-def request_with(
-    known: Known, language: str, messages: tuple[Message, ...], reply: str
-) -> PerceptionRequest:
+def request_with(known: Known, language: str, messages: tuple[Message, ...], reply: str) -> PerceptionRequest:
     """Return what a perceiver may know about a reply where this much is known."""
     return PerceptionRequest(
         situation=known.situation,

@@ -13,7 +13,9 @@ Answers = Callable[[Sequence[Dialogue]], Sequence[str]]
 BATCH = 256
 
 
-def starts(scenarios: Sequence[Scenario], difficulty: str, max_turns: int = 8, seed: int = 0) -> list[BeginRequest]:
+def starts(
+    scenarios: Sequence[Scenario], difficulty: str, max_turns: int = 8, seed: int = 0
+) -> list[BeginRequest]:
     """Return one conversation to begin with each scenario, seeds derived."""
     return [BeginRequest(s, derive_seed(seed, s.id, 0), difficulty, max_turns) for s in scenarios]
 

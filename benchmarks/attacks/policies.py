@@ -111,7 +111,9 @@ def _transplanted(conversation: Conversation) -> str:
     """A good reply to somebody else."""
     people = load_scenarios("validation")
     somebody = people[derive_seed(conversation.seed, "who") % len(people)].situation
-    said = [line for item in (*somebody.feelings, *somebody.perspectives, *somebody.facts) for line in item.say]
+    said = [
+        line for item in (*somebody.feelings, *somebody.perspectives, *somebody.facts) for line in item.say
+    ]
     return said[derive_seed(conversation.seed, "line", conversation.turn) % len(said)]
 
 
@@ -121,7 +123,9 @@ def _retention(conversation: Conversation) -> str:
 
 def _fact_dump(conversation: Conversation) -> str:
     """Everything told so far, pronouns swapped."""
-    return swapped(" ".join(s for line in user_lines(conversation) for s in sentences(line) if not s.endswith("?")))
+    return swapped(
+        " ".join(s for line in user_lines(conversation) for s in sentences(line) if not s.endswith("?"))
+    )
 
 
 def _opened(conversation: Conversation) -> str:

@@ -55,7 +55,12 @@ def genes(slotted: bool) -> list[Gene]:
     for name in ("therapy_speak", "barnum", "self_disclosure", "both_sides_blanket"):
         found += lines()[name]
     if slotted:
-        found += [*bank()["slots"], *lines()["slot_template"], *lines()["quote_frames"], *lines()["noun_questions"]]
+        found += [
+            *bank()["slots"],
+            *lines()["slot_template"],
+            *lines()["quote_frames"],
+            *lines()["noun_questions"],
+        ]
     return found
 
 
@@ -141,7 +146,10 @@ def evolve(
             fame[bred.genome] = (fame.get(bred.genome, bred.fitness) + bred.fitness) / 2
         parents = [bred.genome for bred in ranked[:KEPT]]
         known = sorted(fame, key=lambda genome: (-fame[genome], genome))[:KEPT]
-        population = [*known, *(_child(rng, pool, [*parents, *known]) for _ in range(POPULATION - len(known)))]
+        population = [
+            *known,
+            *(_child(rng, pool, [*parents, *known]) for _ in range(POPULATION - len(known))),
+        ]
         done += len(people) * len(ranked)
         generation += 1
         progress(min(done, evaluations))

@@ -161,7 +161,8 @@ def perception_figures() -> str:
     pairs = second_labels()
     clusters = [reply.situation for reply, _ in pairs]
     lines = [
-        "| field | macro-F1 (95 %) | structure alone | majority | accuracy | majority | kappa (95 %) | second labels, kappa (95 %) |",
+        "| field | macro-F1 (95 %) | structure alone | majority | accuracy | majority | kappa (95 %) "
+        "| second labels, kappa (95 %) |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for one, bare in zip(learned, structure, strict=True):
