@@ -76,7 +76,7 @@ def _part(raw: str) -> _Part:
     return _Part(tuple(sentence.words), sentence.folded, trigrams, tuple(dict.fromkeys(sentence.stems)))
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=2560)
 def _said(text: str) -> Said:
     parts = [part for part in map(_part, split(text)) if part.words] if text else []
     if sum([len(part.words) for part in parts]) > MAX_WORDS or any(
