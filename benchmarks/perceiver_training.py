@@ -90,8 +90,8 @@ def _accusing(
     heads = {}
     for name, accused in ACCUSED.items():
         rows = [
-            (text, is_accused(accused, level), 1.0)
-            for (_, field, level), text in _texts(singles)
+            (request.reply, is_accused(accused, level), 1.0)
+            for request, field, level in singles
             if field == name
         ]
         for reply in replies:
@@ -100,8 +100,8 @@ def _accusing(
             else:
                 rows += [(s, False, SENTENCE_WEIGHT) for s in _sentences(reply.request.reply)]
         rows += [
-            (text, False, LINE_WEIGHT)
-            for (_, field, level), text in _texts(lines)
+            (request.reply, False, LINE_WEIGHT)
+            for request, field, level in lines
             if not (field == name and is_accused(accused, level))
         ]
         texts, harmful, weights = zip(*rows, strict=True)
@@ -109,10 +109,6 @@ def _accusing(
         trained = train(SPEC, hashed_rows(SPEC, texts), target, {}, weights=np.array(weights), bits=8)
         heads[name] = trained.heads[name]
     return LinearHeads(SPEC, heads, dict(about))
-
-
-def _texts(lines: Sequence[Shown]) -> Iterator[tuple[Shown, str]]:
-    return ((line, line[0].reply) for line in lines)
 
 
 def _sentences(text: str) -> list[str]:

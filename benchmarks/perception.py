@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from empathy_gym.benchmarks.labelled import FIELDS, LabelledReply
 from empathy_gym.simulators.appraisal import LEVELS, Appraisal
@@ -70,13 +70,19 @@ def macro_f1(labels: Levels, levels: Levels) -> float:
     return float(np.mean(scores))
 
 
-def weighted_kappa(labels: Levels, levels: Levels) -> float | None:
-    """Return Cohen's kappa with quadratic weights (Cohen 1968); None where chance alone agrees fully.
+def weighted_kappa(labels: ArrayLike, levels: ArrayLike) -> float | None:
+    """Return Cohen's kappa with quadratic weights (Cohen 1968), from -1 to 1.
 
     Args:
-        labels: Shape (n,), n >= 1.
+        labels: Shape (n,).
         levels: Shape (n,).
+
+    Returns:
+        None if there is nothing to agree on: no reply, or only one level anywhere.
     """
+    labels, levels = np.asarray(labels), np.asarray(levels)
+    if not len(labels):
+        return None
     seen = float(np.mean((labels - levels) ** 2))
     # The mean over all pairs of a label and a level, by moments.
     chance = float(np.var(labels) + np.var(levels) + (np.mean(labels) - np.mean(levels)) ** 2)

@@ -15,12 +15,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from empathy_gym.benchmarks.labelled import load_replies
+from empathy_gym.benchmarks.perception import weighted_kappa
 from empathy_gym.benchmarks.rescore import transcripts
 from empathy_gym.benchmarks.summary import UNQUALIFIED
-from empathy_gym.simulators.appraisal import LEVELS, Appraisal
+from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.config import SimulatorConfig
 from empathy_gym.simulators.dialogue import Fault, PerceptionRequest
 from empathy_gym.simulators.engines.base import ChatEngine
@@ -229,29 +228,6 @@ def _request(context: Mapping[str, Any], reply: str) -> PerceptionRequest:
     )
 
 
-def weighted_kappa(labels: Sequence[int], levels: Sequence[int], valid: Sequence[int]) -> float | None:
-    """Return Cohen's kappa with quadratic weights (Cohen 1968), from -1 to 1.
-
-    Args:
-        labels: What is true, shape (n,).
-        levels: What was read, shape (n,).
-        valid: All levels, rising.
-
-    Returns:
-        None if there is nothing to agree on: no reply, or only one level anywhere.
-    """
-    if not labels or len({*labels, *levels}) < 2:
-        return None
-    at = {level: i for i, level in enumerate(valid)}
-    observed = np.zeros((len(valid), len(valid)))
-    for label, level in zip(labels, levels, strict=True):
-        observed[at[label], at[level]] += 1
-    expected = np.outer(observed.sum(axis=1), observed.sum(axis=0)) / len(labels)
-    grid = np.array(valid, dtype=np.float64)
-    weights = (grid[:, None] - grid[None, :]) ** 2
-    return float(1 - (weights * observed).sum() / (weights * expected).sum())
-
-
 # -- the check ----------------------------------------------------------------------
 
 
@@ -332,9 +308,7 @@ def agreement(examples: Sequence[Example], readings: Sequence[Appraisal | Fault]
     """Return the weighted kappa of each field over the replies that could be read."""
     pairs = [(e, r) for e, r in zip(examples, readings, strict=True) if isinstance(r, Appraisal)]
     return {
-        name: weighted_kappa(
-            [e.levels[name] for e, _ in pairs], [getattr(r, name) for _, r in pairs], LEVELS[name]
-        )
+        name: weighted_kappa([e.levels[name] for e, _ in pairs], [getattr(r, name) for _, r in pairs])
         for name in FIELDS
     }
 

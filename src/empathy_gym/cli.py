@@ -34,6 +34,7 @@ from empathy_gym.benchmarks.model_commands import (
 )
 from empathy_gym.benchmarks.perceiver_commands import perceiver_app
 from empathy_gym.benchmarks.run import bench, run_bench
+from empathy_gym.benchmarks.why_command import why
 from empathy_gym.simulators.errors import ConfigError, ScenarioError, unknown_name
 from empathy_gym.simulators.scenario import DIFFICULTIES
 
@@ -55,6 +56,7 @@ app.add_typer(perceiver_app, name="perceiver")
 app.add_typer(identifiers_app, name="identifiers")
 app.command("audit")(audit)
 app.command("bench")(bench)
+app.command("why")(why)
 app.command("throughput")(throughput)
 app.command("rescore-variance")(rescore_variance)
 
@@ -141,34 +143,6 @@ def transcript(
 
     for lines in transcripts(file, policy=policy, scenario=scenario, limit=limit):
         print_lines([*lines, ""])
-
-
-@app.command("why")
-@reporting
-def why_(
-    file: Annotated[Path, typer.Argument(help="A JSON Lines file of records, or a bench folder.")],
-    turn: Annotated[int, typer.Option(help="Number of the reply, from 1.")],
-    tried: Annotated[list[str] | None, typer.Option("--try", help="A reply to try in its place.")] = None,
-    policy: Annotated[str | None, typer.Option(help="The first episode of this policy.")] = None,
-    scenario: Annotated[str | None, typer.Option(help="The first episode with this scenario.")] = None,
-    scenarios: Annotated[
-        str | None, typer.Option(help="File the scenarios are from, if not bundled.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say why a recorded reply did what it did, and what would have done more. For people: it names the need."""
-    import dataclasses
-
-    from empathy_gym.benchmarks.why import episode, why, why_lines
-    from empathy_gym.simulators.library.compiler import load_scenarios
-
-    known = {s.id: s for s in load_scenarios(scenarios)} if scenarios else {}
-    record = episode(file, policy=policy, scenario=scenario)
-    found = why(record, turn, tried=tried or (), scenarios=known)
-    if as_json:
-        print_json(dataclasses.asdict(found))
-    else:
-        print_lines(why_lines(found))
 
 
 @app.command()
