@@ -18,7 +18,7 @@ from empathy_gym.agents.trainers.seq2seq.model import Actor, make_actor, seeded
 from empathy_gym.agents.trainers.seq2seq.recipe import SMALL
 from empathy_gym.agents.trainers.seq2seq.warm_start import Pair, Supervised
 from empathy_gym.simulators.dialogue import derive_seed
-from empathy_gym.simulators.engines.prompting import require, without_progress
+from empathy_gym.simulators.engines.prompting import require
 from empathy_gym.simulators.errors import ConfigError
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
@@ -39,11 +39,11 @@ class Size:
         dropout: Of training.
     """
 
-    vocabulary: int = 3000
-    width: int = 192
-    inner: int = 512
-    layers: int = 3
-    heads: int = 6
+    vocabulary: int = 2500
+    width: int = 128
+    inner: int = 384
+    layers: int = 2
+    heads: int = 4
     dropout: float = 0.1
 
 
@@ -79,7 +79,6 @@ def small_t5(tokenizer: Any, size: Size, seed: int) -> Any:
         num_layers=size.layers,
         num_heads=size.heads,
         dropout_rate=size.dropout,
-        feed_forward_proj="gated-gelu",
         decoder_start_token_id=tokenizer.pad_token_id,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -136,18 +135,14 @@ def build_t5(
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{str(folder)!r} is not empty; name another folder for the model.")
-    transformers = require("transformers", "llm")
-    with without_progress(transformers):
-        actor = untrained(texts, size, seed)
-        loss = float("nan")
-        if epochs:
-            work = Supervised(
-                actor, pairs, epochs=epochs, lr=lr, batch=batch, seed=derive_seed(seed, "building")
-            )
-            for epoch in range(epochs):
-                loss = work.epoch(epoch, progress)
-        draft = folder.with_name(f".{folder.name}.draft")
-        save_model(actor, draft, {"phase": "from scratch: not a pretrained model", "seed": seed})
+    actor = untrained(texts, size, seed)
+    loss = float("nan")
+    if epochs:
+        work = Supervised(actor, pairs, epochs=epochs, lr=lr, batch=batch, seed=derive_seed(seed, "building"))
+        for epoch in range(epochs):
+            loss = work.epoch(epoch, progress)
+    draft = folder.with_name(f".{folder.name}.draft")
+    save_model(actor, draft, {"phase": "from scratch: not a pretrained model", "seed": seed})
     if folder.exists():
         folder.rmdir()
     draft.rename(folder)

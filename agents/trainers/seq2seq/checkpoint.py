@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from empathy_gym.agents.trainers.seq2seq.model import Actor
-from empathy_gym.simulators.engines.prompting import one_line, require
+from empathy_gym.simulators.engines.prompting import one_line, require, without_progress
 from empathy_gym.simulators.errors import ConfigError
 
 FORMAT: Final = 1
@@ -183,8 +183,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def save_model(actor: Actor, folder: Path, note: Mapping[str, Any]) -> None:
     """Write network, tokenizer and a note into a new folder."""
-    actor.network.save_pretrained(folder)
-    actor.tokenizer.save_pretrained(folder)
+    with without_progress(require("transformers", "llm")):
+        actor.network.save_pretrained(folder)
+        actor.tokenizer.save_pretrained(folder)
     recipe = actor.recipe
     sampling = {name: getattr(recipe, name) for name in ("source_tokens", "target_tokens", "top_k")}
     write_json(folder / NOTE, {"format": FORMAT, **sampling, "temperature": recipe.temperature, **note})

@@ -88,9 +88,9 @@ def _backward(
     accelerator.backward(loss)
     moved = (0.5 * (logprobs.detach() - old).square()).sum() / tokens
     return {
-        "loss": float(loss),
-        "policy_loss": float(surrogate),
-        "value_loss": float(error),
+        "loss": float(loss.detach()),
+        "policy_loss": float(surrogate.detach()),
+        "value_loss": float(error.detach()),
         "clipped": float(clipped),
         "moved": float(moved),
     }

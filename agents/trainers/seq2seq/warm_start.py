@@ -82,7 +82,7 @@ class Supervised:
         # Pairs of like length share a batch, so that little is padding; which batch comes first is drawn.
         order = torch.randperm(len(self.pairs), generator=generator).tolist()
         blocks = [order[i : i + 8 * self.batch] for i in range(0, len(order), 8 * self.batch)]
-        ordered = [i for block in blocks for i in sorted(block, key=lambda i: len(self.pairs[i].response))]
+        ordered = [i for block in blocks for i in sorted(block, key=lambda i: _length(self.pairs[i]))]
         batches = [ordered[i : i + self.batch] for i in range(0, len(ordered), self.batch)]
         total = tokens = 0.0
         for place in torch.randperm(len(batches), generator=generator).tolist():
@@ -99,15 +99,21 @@ class Supervised:
             group["lr"] = self.lr * _rate(self.step, self.steps)
         self.actor.network.train()
         with seeded(derive_seed(self.seed, "dropout", self.step), self.actor.device):
-            loss, count = cross_entropy(self.actor, pairs, self.smoothing)
+            mean, count = cross_entropy(self.actor, pairs, self.smoothing)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            mean.backward()
+        loss = float(mean.detach())
         norm = float(torch.nn.utils.clip_grad_norm_(list(self.actor.network.parameters()), 1.0))
-        if not (math.isfinite(float(loss)) and math.isfinite(norm)):
-            raise TrainingError(f"the warm start diverged at step {self.step}: its loss is {float(loss)}.")
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(f"the warm start diverged at step {self.step}: its loss is {loss}.")
         self.optimizer.step()
         self.step += 1
-        return float(loss), count
+        return loss, count
+
+
+def _length(pair: Pair) -> int:
+    """Return about how much there is to compute, in characters."""
+    return sum(len(message["content"]) for message in pair.messages) + len(pair.response)
 
 
 def _rate(step: int, steps: int) -> float:
