@@ -223,6 +223,6 @@ class ResponseSetting:
 
 
 def _safety(contexts: Sequence[str], responses: Sequence[str]) -> list[str | None]:
-    from empathy_gym.rewards.structure import harmful
+    from empathy_gym.rewards.structure import guarded
 
-    return harmful(contexts, responses)
+    return [flag for _, flag in guarded(contexts, responses)]

@@ -154,9 +154,9 @@ class EmpathyReward:
     def _refused(self, contexts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
         if not self.guard:
             return np.zeros(len(responses), dtype=np.bool_)
-        from empathy_gym.rewards.structure import unspoken
+        from empathy_gym.rewards.structure import guarded
 
-        return np.array(unspoken(contexts, responses), dtype=np.bool_)
+        return np.array([no_reply for no_reply, _ in guarded(contexts, responses)], dtype=np.bool_)
 
     @property
     def fingerprint(self) -> str:

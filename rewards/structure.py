@@ -1,13 +1,14 @@
-"""An identifier without weights: the embedded perceiver's levels as EPITOME's.
+"""An identifier without weights: the embedded perceiver's levels and a few cues, as EPITOME's levels.
 
 It reads words, phrases and the shape of sentences by tables, where the others count n-grams or run a network, so
-that its mistakes are others' than theirs: what a policy has learnt to please them with does not please it. It is meant
+that its mistakes are others than theirs: what a policy has learnt to please them with need not please it. It is meant
 for reporting, not for paying; docs/responses.md says how far it agrees with EPITOME's annotators.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,20 +18,45 @@ from numpy.typing import NDArray
 from empathy_gym.rewards.identifiers import LEVELS, MECHANISMS, paired
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.dialogue import PerceptionRequest
+from empathy_gym.simulators.embedded.features import MAX_CHARACTERS
 from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
 from empathy_gym.simulators.exchanges.exchange import LINE, messages_of
 
+VERSION: Final = 1
+"""Raise it with every change that changes a level."""
 SURE: Final = 0.8
 """Probability of the level that was read; the others share the rest. It says which, not how sure."""
 SAFETY: Final = ("policy_harm", "crisis_check")
 """Guards of the perceiver that are safety flags."""
+SPECIFIC: Final = 5
+"""Words from which on a question is specific: "What happened?" and "Are you okay now?" are not."""
+
+# EPITOME's strong ER: the responder names what they feel themselves.
+_OWN_FEELING: Final = re.compile(
+    r"\b(?:i(?:['\u2019]m| am)|im)\b[^.!?]{0,25}\b(?:sorry|sad|worried|proud|happy|glad|hurts?|concerned|delighted)\b"
+    r"|\bmakes me\b|\bbreaks my heart\b|\bmy heart\b|\bhugs?\b|\blove you\b",
+    re.IGNORECASE,
+)
+# Its strong IP, the second kind: the responder tells of a like experience.
+_LIKE: Final = re.compile(
+    r"\b(?:me too|same here|same boat|been there|my own"
+    r"|i(?:['\u2019]ve| have| had)? (?:been through|went through|go through|gone through|felt|was|had|used to|remember"
+    r"|also|know (?:that|the|how|what|exactly)|feel (?:the same|like|that|this|you)|did|am in"
+    r"|do (?:this|that|the same)|still)|i['\u2019]m (?:in|the same|going through))\b",
+    re.IGNORECASE,
+)
+_QUESTION: Final = re.compile(r"[^.!?\n]*\?")
 
 
 class StructureIdentifier:
-    """EPITOME's three mechanisms, from the fields of the embedded perceiver (docs/appraisal.md).
+    """EPITOME's three mechanisms, from the fields of the embedded perceiver (docs/appraisal.md) and cues.
 
-    ER is `warmth`. IP is the higher of `feeling` and `insight`. EX is `exploration`, where a closed question that
-    names something told (`grounding`) is specific, too. What is not language (`form` 0) has no mechanism.
+    * ER: strong where the responder names a feeling of their own ("I'm so sorry"), weak where `warmth` is above 0.
+    * IP: strong where a feeling of the speaker's is named (`feeling`), something is read specifically (`insight` 2) or a
+      like experience is told ("I had the same"); weak where something is read generically (`insight` 1).
+    * EX: strong where `exploration` is 2, or is 1 and a question has `SPECIFIC` words or more; weak where it is 1.
+
+    What is not language (`form` 0) has no mechanism.
     """
 
     family = "structure"
@@ -38,8 +64,8 @@ class StructureIdentifier:
 
     @property
     def fingerprint(self) -> str:
-        """What reads: ``structure:`` and the perceiver."""
-        return f"structure:{_perceiver().fingerprint}"
+        """What reads: ``structure``, its version and the perceiver."""
+        return f"structure-{VERSION}:{_perceiver().fingerprint}"
 
     def probabilities(self, contexts: Sequence[str], responses: Sequence[str]) -> NDArray[np.float64]:
         """Return `SURE` for the level that is read and the rest for the others, shape (n, 3 mechanisms, 3 levels).
@@ -64,32 +90,25 @@ class StructureIdentifier:
         Raises:
             ValueError: If there are not as many contexts as responses.
         """
-        read = [_levels(appraisal) for appraisal in _perceiver().perceive(_requests(contexts, responses))]
+        found = _perceiver().perceive(_requests(contexts, responses))
+        read = [_levels(a, text[:MAX_CHARACTERS]) for a, text in zip(found, responses, strict=True)]
         return np.array(read, dtype=np.int64).reshape(len(read), len(MECHANISMS))
 
 
-def unspoken(contexts: Sequence[str], responses: Sequence[str]) -> list[bool]:
-    """Return of each response whether the embedded perceiver's guards find no reply of a person in it.
-
-    Empty, gibberish, salad, the context over again, the same words over and over, text for a machine: ``form`` 0. They
-    read English.
+def guarded(contexts: Sequence[str], responses: Sequence[str]) -> list[tuple[bool, str | None]]:
+    """Return what the embedded perceiver's guards find in each response, which is structure and no model.
 
     Args:
         contexts: What each response answers, an utterance a line, shape (n,).
         responses: Any strings, shape (n,).
+
+    Returns:
+        Whether it is no reply of a person (empty, gibberish, salad, the context over again, the same words over and
+        over, text for a machine: ``form`` 0, judged for English), and its safety flag: ``"policy_harm"``,
+        ``"crisis_check"`` or None.
     """
-    return [read.form == 0 for read in _perceiver().structure(_requests(contexts, responses))]
-
-
-def harmful(contexts: Sequence[str], responses: Sequence[str]) -> list[str | None]:
-    """Return the safety flag of each response: ``"policy_harm"``, ``"crisis_check"`` or None.
-
-    Args:
-        contexts: What each response answers, an utterance a line, shape (n,).
-        responses: Any strings, shape (n,).
-    """
-    flags = [read.guard for read in _perceiver().structure(_requests(contexts, responses))]
-    return [flag if flag in SAFETY else None for flag in flags]
+    found = _perceiver().structure(_requests(contexts, responses))
+    return [(read.form == 0, read.guard if read.guard in SAFETY else None) for read in found]
 
 
 @functools.cache
@@ -105,8 +124,11 @@ def _requests(contexts: Sequence[str], responses: Sequence[str]) -> list[Percept
     ]
 
 
-def _levels(read: Appraisal) -> tuple[int, int, int]:
+def _levels(read: Appraisal, text: str) -> tuple[int, int, int]:
     if read.form == 0:
         return 0, 0, 0
-    specific = read.exploration == 1 and read.grounding >= 1
-    return read.warmth, max(read.feeling, read.insight), 2 if specific else read.exploration
+    reaction = 2 if _OWN_FEELING.search(text) else min(read.warmth, 1)
+    understood = read.feeling >= 1 or read.insight == 2 or _LIKE.search(text) is not None
+    asked = max((len(question.split()) for question in _QUESTION.findall(text)), default=0)
+    specific = read.exploration == 2 or (read.exploration == 1 and asked >= SPECIFIC)
+    return reaction, 2 if understood else read.insight, 2 if specific else read.exploration
