@@ -25,7 +25,7 @@ class Pair:
         response: What is learned.
     """
 
-    messages: tuple[Mapping[str, str], ...]
+    messages: tuple[Mapping[str, Any], ...]
     response: str
 
 
