@@ -29,15 +29,15 @@ class EncoderFit(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(4, ge=1)
+    epochs: int = Field(default=4, ge=1)
     """Times that every pair is seen; the best epoch on what is held out is kept."""
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0)
     """Of AdamW, falling to 0 in a straight line after a tenth of the steps."""
-    batch_size: int = Field(32, ge=1)
-    max_length: int = Field(MAX_LENGTH, ge=8)
-    balance: float = Field(0.5, ge=0, le=1)
+    batch_size: int = Field(default=32, ge=1)
+    max_length: int = Field(default=MAX_LENGTH, ge=8)
+    balance: float = Field(default=0.5, ge=0, le=1)
     """How far rare levels are made up for: 0 not at all, 1 until all levels weigh the same."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
 
 
 def train_encoder(

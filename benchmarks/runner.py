@@ -10,7 +10,7 @@ import contextlib
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -31,6 +31,9 @@ from empathy_gym.simulators.library.compiler import library_hash
 from empathy_gym.simulators.llm.compose import LEDGER
 from empathy_gym.simulators.records import EpisodeRecord, package_version
 from empathy_gym.simulators.scenario import content_hash
+
+SINGLE_TURN: Final = ("EmpathyResponse-v0",)
+"""Environments without a conversation: `response_bench` runs them."""
 
 
 class BenchConfig(BaseModel):
@@ -214,12 +217,16 @@ class Bench:
 
 
 def environment_id(name: str) -> str:
-    """Return the id of an environment; a leading ``empathy_gym:`` is left out.
+    """Return the id of an environment of conversations; a leading ``empathy_gym:`` is left out.
 
     Raises:
-        ConfigError: If there is none of this name.
+        ConfigError: If there is none of this name, or it is one of single responses.
     """
     id_ = name.removeprefix("empathy_gym:")
     if id_ not in ENVIRONMENTS:
         raise unknown_name("environment", name, ENVIRONMENTS)
+    if id_ in SINGLE_TURN:
+        raise ConfigError(
+            f"{id_} is a single response, no conversation; 'empathy-gym bench --env {id_}' runs it."
+        )
     return id_
