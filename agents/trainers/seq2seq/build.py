@@ -8,6 +8,7 @@ for comparing a policy with itself before and after. It is not a pretrained mode
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def untrained(texts: Sequence[str], size: Size | None = None, seed: int = 0) -> 
 
 
 def build_t5(
-    out: str | Path,
+    out: str | os.PathLike[str],
     texts: Sequence[str],
     pairs: Sequence[Pair],
     *,
