@@ -30,8 +30,9 @@ TINY: Final = "tiny"
 VALIDATED: Final = 256
 """Most exchanges of the validation split that are answered at an evaluation."""
 SCRATCH: Final = "from scratch"
-BUILDING: Final[dict[str, Any]] = {"epochs": 6, "lr": 2e-3, "batch": 32}
-"""How the small T5 learns English; about five minutes on one core."""
+BUILDING: Final[dict[str, Any]] = {"epochs": 7, "lr": 8e-3, "batch": 12}
+"""How the small T5 learns English, in about five minutes on one core. T5 takes far higher rates than most models: its
+embeddings begin with a deviation of 1, so that small steps hardly move them."""
 
 
 @dataclass(frozen=True)
