@@ -117,7 +117,7 @@ def test_lone_surrogates_and_control_characters_are_paid_too():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"identifier": "/no/where"}, "There is no identifier in '/no/where'"),
+        ({"identifier": "/no/where"}, "There are no weights in '/no/where'"),
         ({"identifier": 3}, "identifier is a int"),
         ({"identifier": EmpathyIdentifier}, "identifier is a type"),
         ({"guard": 1}, "guard is 1; it must be True or False"),
