@@ -221,7 +221,8 @@ class ResponseBench:
         said = [reply.text if reply.error is None else "" for reply in replies]
         paid = self.setting.answer(exchanges, said)
         reports = self._reports(exchanges, said)
-        controls = self._controls(exchanges, said)
+        # What is shuffled has been moved already.
+        controls = [None] * len(said) if spec == SHUFFLED else self._controls(exchanges, said)
         return [
             self._record(task, exchange, reply, answer, report, control, likelihood)
             for task, exchange, reply, answer, report, control, likelihood in zip(

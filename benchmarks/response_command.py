@@ -128,8 +128,9 @@ def response_tables(
 def _empathy_table(rows: Sequence[ResponseRow], title: str, scoring: str) -> Table:
     caption = (
         f"{scoring}. Reward: mean over exchanges, 95 % bootstrap interval. F1: macro-F1 over levels of responses "
-        "against references, in percent, 95 % jackknife interval over exchanges. 'moved' is the same response held against another exchange: "
-        "what it keeps there it has not got from what was told. 'reference' and 'shuffled' are no policies."
+        "against references, in percent, 95 % jackknife interval over exchanges. 'moved' is the same response held "
+        "against another exchange: what it keeps there it has not got from what was told. 'reference' and 'shuffled' "
+        "are no policies."
     )
     table = _table(title, caption)
     names = ("reward", "95 % interval", "moved", "F1", "95 % interval", *MECHANISMS, "moved", "failed")

@@ -11,10 +11,11 @@ machine, not exact on all.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -197,19 +198,49 @@ def load_encoder(path: str) -> tuple[Any, Any]:
     check_path(path)
     torch, transformers = require("torch", "llm"), require("transformers", "llm")
     try:
-        with without_progress(transformers):
+        with without_progress(transformers), _quiet(transformers):
             config = transformers.AutoConfig.from_pretrained(path)
-            kind = "AutoModelForTextEncoding" if config.is_encoder_decoder else "AutoModel"
+            kind = _kind(transformers, path, config)
             encoder = getattr(transformers, kind).from_pretrained(path, dtype=torch.float32)
             tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    except ConfigError:
+        raise
     except Exception as error:
         # Transformers raises many kinds of errors here; for the caller they are one thing.
         raise EngineError(f"Transformers could not load the encoder {path!r}: {one_line(error)}") from None
-    if getattr(config, "is_decoder", False) or type(encoder).__name__.endswith("Decoder"):
-        raise ConfigError(f"{path!r} is a decoder; identifiers need an encoder (BERT's kind) or T5's kind.")
     if tokenizer.pad_token_id is None:
         raise ConfigError(f"The tokenizer of {path!r} has no padding token; identifiers need an encoder's.")
     return encoder, tokenizer
+
+
+def _kind(transformers: Any, path: str, config: Any) -> str:
+    """Return the class that loads a model's encoder.
+
+    Raises:
+        ConfigError: If the model has no encoder that can be had alone.
+    """
+    names = transformers.models.auto.modeling_auto
+    if config.model_type in names.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
+        return "AutoModelForTextEncoding"
+    causal = config.model_type in names.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    masked = config.model_type in names.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if config.is_encoder_decoder or (causal and not masked):
+        raise ConfigError(
+            f"{path!r} is of the type {config.model_type!r}; identifiers need an encoder (BERT's kind) or T5's kind."
+        )
+    return "AutoModel"
+
+
+@contextlib.contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Keep Transformers from reporting that the decoder's weights were left out."""
+    log = transformers.utils.logging
+    level = log.get_verbosity()
+    log.set_verbosity_error()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
 
 
 def hidden_size(encoder: Any) -> int:

@@ -154,7 +154,7 @@ def load_identifier(source: str | Path | None = None) -> Identifier:
         if (folder / name).is_file():
             return _loaded(str(folder), (folder / name).stat().st_mtime_ns)
     raise ConfigError(
-        f"There is no identifier in {str(folder)!r}: neither {FILE} nor {ENCODER}. Name a folder that "
+        f"There are no weights in {str(folder)!r}: neither {FILE} nor {ENCODER}. Name a folder that "
         f"'empathy-gym identifiers train' wrote, or {STRUCTURE!r}."
     )
 

@@ -28,8 +28,8 @@ SURE: Final = 0.8
 """Probability of the level that was read; the others share the rest. It says which, not how sure."""
 SAFETY: Final = ("policy_harm", "crisis_check")
 """Guards of the perceiver that are safety flags."""
-SPECIFIC: Final = 5
-"""Words from which on a question is specific: "What happened?" and "Are you okay now?" are not."""
+SPECIFIC: Final = {1: 5, 2: 4}
+"""Words from which on a question is specific, by `exploration`: "What happened?", "Are you okay now?" are not."""
 
 # EPITOME's strong ER: the responder names what they feel themselves.
 _OWN_FEELING: Final = re.compile(
@@ -54,7 +54,7 @@ class StructureIdentifier:
     * ER: strong where the responder names a feeling of their own ("I'm so sorry"), weak where `warmth` is above 0.
     * IP: strong where a feeling of the speaker's is named (`feeling`), something is read specifically (`insight` 2) or a
       like experience is told ("I had the same"); weak where something is read generically (`insight` 1).
-    * EX: strong where `exploration` is 2, or is 1 and a question has `SPECIFIC` words or more; weak where it is 1.
+    * EX: strong where `exploration` is above 0 and a question has `SPECIFIC` words or more, weak where none has.
 
     What is not language (`form` 0) has no mechanism.
     """
@@ -130,5 +130,5 @@ def _levels(read: Appraisal, text: str) -> tuple[int, int, int]:
     reaction = 2 if _OWN_FEELING.search(text) else min(read.warmth, 1)
     understood = read.feeling >= 1 or read.insight == 2 or _LIKE.search(text) is not None
     asked = max((len(question.split()) for question in _QUESTION.findall(text)), default=0)
-    specific = read.exploration == 2 or (read.exploration == 1 and asked >= SPECIFIC)
-    return reaction, 2 if understood else read.insight, 2 if specific else read.exploration
+    explored = 0 if not read.exploration else 2 if asked >= SPECIFIC[read.exploration] else 1
+    return reaction, 2 if understood else read.insight, explored

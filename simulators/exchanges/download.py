@@ -10,7 +10,6 @@ from typing import Any, Final
 from empathy_gym.simulators.errors import ConfigError, EngineError
 
 TIMEOUT_S: Final = 30.0
-BLOCK: Final = 1 << 16
 
 
 def download(url: str, target: Path, sha256: str, hint: str = "") -> None:
@@ -66,7 +65,8 @@ def _receive(client: Any, url: str, part: Path) -> None:
         response.raise_for_status()
         # 200 in answer to a range: the server sends it all, so what is there is written over.
         with part.open("ab" if response.status_code == 206 else "wb") as file:
-            for block in response.iter_raw(BLOCK):
+            # As it comes: what is gathered into blocks is lost when the connection is.
+            for block in response.iter_raw():
                 file.write(block)
 
 
