@@ -35,6 +35,10 @@ def emprl(
         str | None, typer.Option(help="Who pays: a folder of identifiers, or structure; the shipped one.")
     ] = None,
     guard: Annotated[bool, typer.Option("--guard", help="Pay nothing for what is no language.")] = False,
+    reward: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE of the environment's optional terms, e.g. length_weight=0.3. Repeat."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The recipe's seed; 0 by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     show_recipe: Annotated[bool, typer.Option("--show-recipe", help="Print the recipe and stop.")] = False,
@@ -47,7 +51,7 @@ def emprl(
     """
     import yaml
 
-    from empathy_gym.agents.trainers.seq2seq.recipe import read_recipe
+    from empathy_gym.agents.trainers.seq2seq.recipe import read_recipe, settings_of
     from empathy_gym.benchmarks.emprl import TINY, Training, default_recipe, train
 
     settings = [*(setting or ()), *([] if seed is None else [f"seed={seed}"])]
@@ -57,7 +61,8 @@ def emprl(
         return
     if model == TINY and not quiet:
         err().print(safe(MADE), soft_wrap=True)
-    training = Training(exchanges, validation, identifier, {"guard": True} if guard else {})
+    terms = {**({"guard": True} if guard else {}), **settings_of(reward or (), "--reward")}
+    training = Training(exchanges, validation, identifier, terms)
     bar = _Bar(quiet)
     try:
         with bar.bar:

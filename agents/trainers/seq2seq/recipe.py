@@ -119,14 +119,15 @@ EMPRL: Final = Recipe()
 """EmpRL's settings, for a pretrained T5."""
 SMALL: Final = EMPRL.changed(
     {
-        "warm_lr": 1e-3,
-        "warm_epochs": 12,
-        "warm_batch": 16,
-        "ppo_lr": 1e-4,
+        "warm_lr": 4e-3,
+        "warm_epochs": 8,
+        "warm_batch": 12,
+        "ppo_lr": 3e-4,
+        "ppo_steps": 100,
+        "ppo_epochs": 2,
         "batch": 64,
         "minibatch": 32,
         "kl_coef": 0.05,
-        "ppo_steps": 150,
     }
 )
 """For a model of a few million weights that was trained from scratch: EmpRL's rates hardly move one."""
@@ -146,12 +147,26 @@ def read_recipe(
         ConfigError: If the file cannot be read, a field is unknown, or a value is not valid.
     """
     given: dict[str, Any] = {} if path is None else _read(Path(path))
+    return base.changed({**given, **settings_of(settings, "--set")})
+
+
+def settings_of(settings: Sequence[str], option: str) -> dict[str, Any]:
+    """Return ``KEY=VALUE`` settings as a mapping, their values read as YAML.
+
+    Args:
+        settings: What was given.
+        option: The option they were given by, for the message.
+
+    Raises:
+        ConfigError: If one is not of this form.
+    """
+    found: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set takes KEY=VALUE, e.g. --set ppo_steps=100; got {setting!r}.")
-        given[key.strip()] = _number(value)
-    return base.changed(given)
+        if not equals or not key.strip():
+            raise ConfigError(f"{option} takes KEY=VALUE; got {setting!r}.")
+        found[key.strip()] = _number(value)
+    return found
 
 
 def _number(text: str) -> Any:
