@@ -29,7 +29,8 @@ TINY: Final = "tiny"
 """In place of a model: a small T5, made from scratch."""
 VALIDATED: Final = 256
 """Most exchanges of the validation split that are answered at an evaluation."""
-SCRATCH: Final = "from scratch"
+SCRATCH: Final = "from_scratch"
+"""In a model folder's note: whether its model was made from scratch, before whatever it learned since."""
 BUILDING: Final[dict[str, Any]] = {"epochs": 7, "lr": 8e-3, "batch": 12}
 """How the small T5 learns English, in about five minutes on one core. T5 takes far higher rates than most models: its
 embeddings begin with a deviation of 1, so that small steps hardly move them."""
@@ -59,10 +60,12 @@ class Training:
 
 def default_recipe(model: str) -> Recipe:
     """Return the recipe a model starts from: EmpRL's, or that of small models made from scratch."""
-    if model == TINY:
-        return SMALL
-    note = read_note(model) if Path(model).is_dir() else {}
-    return SMALL if str(note.get("phase", "")).startswith(SCRATCH) else EMPRL
+    return SMALL if from_scratch(model) else EMPRL
+
+
+def from_scratch(model: str) -> bool:
+    """Return whether a model is a small T5 that was made from scratch, as its folder says."""
+    return model == TINY or bool(Path(model).is_dir() and read_note(model).get(SCRATCH))
 
 
 def build_tiny(
@@ -134,6 +137,7 @@ def train(
         exchange_pairs(setting.exchanges),
         folder,
         evaluate=validation,
+        note={SCRATCH: from_scratch(path)},
         progress=progress,
     )
     return trainer.run()

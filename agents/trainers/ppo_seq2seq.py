@@ -71,6 +71,7 @@ class Seq2SeqTrainer:
         pairs: The same, as conversations and responses, for the warm start.
         folder: Where the run is kept; its identity has been checked (`RunFolder.open`).
         evaluate: Measures a policy on the validation split; None to keep the last model as the best.
+        note: What else the model folders are to say.
         progress: Is told how far the run has come.
 
     Raises:
@@ -86,6 +87,7 @@ class Seq2SeqTrainer:
         folder: RunFolder,
         *,
         evaluate: Evaluate | None = None,
+        note: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> None:
         accelerate, torch = require("accelerate", "llm"), require("torch", "llm")
@@ -97,7 +99,7 @@ class Seq2SeqTrainer:
         if not exchanges:
             raise ConfigError("there are no exchanges to train on.")
         self.exchanges, self.pairs = list(exchanges), pairs
-        self.evaluate, self.progress = evaluate, progress
+        self.evaluate, self.note, self.progress = evaluate, dict(note or {}), progress
         self.accelerator = accelerate.Accelerator(cpu=actor.device == "cpu")
         if self.accelerator.num_processes > 1:
             raise ConfigError("train emprl runs in one process; start it without 'accelerate launch'.")
@@ -154,7 +156,7 @@ class Seq2SeqTrainer:
                 self.folder.log({"step": 0, "phase": "warm", "epoch": epoch + 1, "loss": loss})
                 tensors = dict(self.actor.network.state_dict())
                 self.folder.save("warm", epoch + 1, tensors, work.optimizer, {"updates": work.step})
-        self.folder.save_model(self.actor, self.folder.warm, {"phase": "warm start"})
+        self.folder.save_model(self.actor, self.folder.warm, {**self.note, "phase": "warm start"})
 
     def _warm_resumed(self, work: Supervised) -> int:
         """Load the warm start's last checkpoint, and return how many epochs are done."""
@@ -275,7 +277,8 @@ class Seq2SeqTrainer:
         value = found.get(KEY, float(self.step))
         if value > self.best:
             self.best = value
-            note = {"phase": "PPO", "step": self.step, **{f"validation_{k}": v for k, v in found.items()}}
+            measured = {f"validation_{k}": v for k, v in found.items()}
+            note = {**self.note, "phase": "PPO", "step": self.step, **measured}
             self.folder.save_model(self.actor, self.folder.best, note)
         return row
 

@@ -143,7 +143,7 @@ def build_t5(
         for epoch in range(epochs):
             loss = work.epoch(epoch, progress)
     draft = folder.with_name(f".{folder.name}.draft")
-    save_model(actor, draft, {"phase": "from scratch: not a pretrained model", "seed": seed})
+    save_model(actor, draft, {"phase": "building", "from_scratch": True, "seed": seed})
     if folder.exists():
         folder.rmdir()
     draft.rename(folder)
