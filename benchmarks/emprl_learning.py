@@ -29,7 +29,7 @@ from empathy_gym.rewards.identifiers import MECHANISMS
 from empathy_gym.simulators.errors import ConfigError
 
 WARM, PPO, UNTRAINED = "T5 after the warm start", "T5 after PPO", "T5 untrained"
-BESIDE: Final = ("scripted:empty", "scripted:template", "scripted:listener")
+BESIDE: Final = ("scripted:empty", "scripted:gibberish", "scripted:template", "scripted:listener")
 """Policies that do not learn, in the same run."""
 KEPT: Final = 0.8
 """Share of the warm start's Dist-2 that is to be kept."""

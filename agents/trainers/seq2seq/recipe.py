@@ -122,12 +122,16 @@ SMALL: Final = EMPRL.changed(
         "warm_lr": 4e-3,
         "warm_epochs": 8,
         "warm_batch": 12,
-        "ppo_lr": 3e-4,
-        "ppo_steps": 100,
+        "ppo_lr": 5e-4,
+        "ppo_steps": 90,
         "ppo_epochs": 2,
         "batch": 64,
         "minibatch": 32,
         "kl_coef": 0.05,
+        "kl_target": 4.0,
+        "kl_horizon": 1000,
+        "evaluate_every": 15,
+        "checkpoint_every": 5,
     }
 )
 """For a model of a few million weights that was trained from scratch: EmpRL's rates hardly move one."""
