@@ -22,11 +22,12 @@ from empathy_gym.agents.trainers.seq2seq.checkpoint import read_metrics, write_j
 from empathy_gym.agents.trainers.seq2seq.recipe import read_recipe, settings_of
 from empathy_gym.benchmarks.console import err, print_lines, reporting, run_app, safe
 from empathy_gym.benchmarks.response_bench import ResponseBench, ResponseBenchConfig
-from empathy_gym.benchmarks.response_records import ResponseRecord, parse_response
+from empathy_gym.benchmarks.response_records import Reading, ResponseRecord, parse_response
 from empathy_gym.benchmarks.response_scores import jackknife_interval
 from empathy_gym.benchmarks.response_summary import ResponseRow, compared, summarise
-from empathy_gym.rewards.identifiers import MECHANISMS
+from empathy_gym.rewards.identifiers import MECHANISMS, Identifier, load_identifier
 from empathy_gym.simulators.errors import ConfigError
+from empathy_gym.simulators.exchanges.exchange import LINE
 
 WARM, PPO, UNTRAINED = "T5 after the warm start", "T5 after PPO", "T5 untrained"
 BESIDE: Final = ("scripted:empty", "scripted:gibberish", "scripted:template", "scripted:listener")
@@ -74,7 +75,8 @@ def learn(plan: Plan) -> dict[str, Any]:
         started = time.perf_counter()
         runs.append(_trained(plan, base, seed))
         seconds[f"seed {seed}"] = time.perf_counter() - started
-    tables = [_table(plan, reporter) for reporter in plan.reporting]
+    answered, payer = _answered(plan)
+    tables = [_table(answered, payer, reporter) for reporter in plan.reporting]
     return {
         "model": plan.model,
         "seeds": list(plan.seeds),
@@ -135,45 +137,86 @@ def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
     return sum(row[name] for row in rows) / len(rows) if rows else 0.0
 
 
-def _table(plan: Plan, reporter: str) -> dict[str, Any]:
-    """Let every policy answer `test`, and return rows and differences as one reporter reads them."""
+def _answered(plan: Plan) -> tuple[dict[str, list[ResponseRecord]], str]:
+    """Let every policy answer `test`; return records by the name of a row, and who pays."""
     by_name: dict[str, list[ResponseRecord]] = {}
-    scoring = ""
-    for seed in plan.seeds:
+    payer = ""
+    for number, seed in enumerate(plan.seeds):
         names = {
             f"hf:{plan.work / f'seed-{seed}' / 'warm'}": WARM,
             f"hf:{plan.work / f'seed-{seed}' / 'best'}": PPO,
             f"hf:{plan.work / 'untrained'}": UNTRAINED,
         }
-        first = seed == plan.seeds[0]
-        specs = (*names, *BESIDE) if first else tuple(names)[:2]
-        config = ResponseBenchConfig(
-            policies=specs, repeats=plan.repeats, reporting=reporter, guard=plan.guard, limit=plan.limit
+        # What does not learn is the same for every seed.
+        specs = (*names, *BESIDE) if number == 0 else tuple(names)[:2]
+        bench = ResponseBench(
+            ResponseBenchConfig(
+                policies=specs,
+                repeats=plan.repeats,
+                reporting=plan.reporting[0],
+                guard=plan.guard,
+                limit=plan.limit,
+            )
         )
-        bench = ResponseBench(config)
-        scoring = bench.scoring
-        folder = plan.work / f"answers-{seed}-{Path(reporter).name}"
+        payer = f"{bench.setting.reward.fingerprint} ({bench.setting.reward.identifier.family})"
+        folder = plan.work / f"answers-{seed}"
         bench.run(folder)
         for line in (folder / "episodes.jsonl").read_bytes().splitlines():
             record = parse_response(line, str(folder))
             name = names.get(record.policy, record.policy)
-            if first or name in (WARM, PPO):
-                place = record.repeat + plan.repeats * plan.seeds.index(seed)
-                by_name.setdefault(name, []).append(
-                    record.model_copy(update={"policy": name, "repeat": place})
-                )
-    rows = {name: summarise(name, sorted(found, key=_identity)) for name, found in by_name.items()}
+            if number == 0 or name in (WARM, PPO):
+                place = record.repeat + plan.repeats * number
+                changed = record.model_copy(update={"policy": name, "repeat": place})
+                by_name.setdefault(name, []).append(changed)
+    return {name: sorted(found, key=_identity) for name, found in by_name.items()}, payer
+
+
+def _table(answered: Mapping[str, Sequence[ResponseRecord]], payer: str, reporter: str) -> dict[str, Any]:
+    """Return rows and differences as one reporter reads them."""
+    identifier = load_identifier(reporter)
+    by_name = {name: read_afresh(records, identifier) for name, records in answered.items()}
+    rows = {name: summarise(name, found) for name, found in by_name.items()}
     gained = compared(by_name[PPO], by_name[WARM])
-    accurate = _accuracy_gain(by_name[PPO], by_name[WARM])
+    kept = rows[PPO].distinct_2 / rows[WARM].distinct_2 if rows[WARM].distinct_2 else 0.0
     return {
-        "scoring": scoring,
+        "scoring": f"Paid by {payer}; reported by {identifier.fingerprint} ({identifier.family})",
         "rows": [_row(rows[name], by_name[name]) for name in rows],
         "ppo_less_warm_start": {
             **{name: dataclasses.asdict(value) for name, value in gained.items()},
-            "accuracy": accurate,
+            "accuracy": _accuracy_gain(by_name[PPO], by_name[WARM]),
         },
-        "distinct_2_kept": rows[PPO].distinct_2 / rows[WARM].distinct_2 if rows[WARM].distinct_2 else 0.0,
+        "distinct_2_kept": kept,
     }
+
+
+def read_afresh(records: Sequence[ResponseRecord], identifier: Identifier) -> list[ResponseRecord]:
+    """Return records with another reporter's readings, of the responses where they were given and where they were moved.
+
+    Args:
+        records: Of one policy.
+        identifier: The reporter.
+    """
+    exchanges = {record.exchange: record for record in records}
+    answers = [exchanges[id_] for id_ in sorted(exchanges)]
+    wanted = identifier.levels([LINE.join(r.context) for r in answers], [r.reference for r in answers])
+    levels = {record.exchange: _levels(row) for record, row in zip(answers, wanted.tolist(), strict=True)}
+    read = identifier.levels([LINE.join(r.context) for r in records], [r.text for r in records])
+    moved = [exchanges[r.control.exchange] if r.control else r for r in records]
+    there = identifier.levels([LINE.join(r.context) for r in moved], [r.text for r in records])
+    found = []
+    for record, own, at in zip(records, read.tolist(), there.tolist(), strict=True):
+        report = Reading(
+            identifier=identifier.fingerprint, levels=_levels(own), reference_levels=levels[record.exchange]
+        )
+        control = record.control and record.control.model_copy(
+            update={"levels": _levels(at), "reference_levels": levels[record.control.exchange]}
+        )
+        found.append(record.model_copy(update={"report": report, "control": control}))
+    return found
+
+
+def _levels(row: Sequence[int]) -> dict[str, int]:
+    return dict(zip(MECHANISMS, row, strict=True))
 
 
 def _identity(record: ResponseRecord) -> tuple[str, str, int]:
