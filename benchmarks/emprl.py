@@ -17,6 +17,7 @@ from empathy_gym.agents.trainers.seq2seq.checkpoint import RunFolder, read_note
 from empathy_gym.agents.trainers.seq2seq.recipe import EMPRL, SMALL, Recipe
 from empathy_gym.benchmarks.response_scores import distinct, mean_words
 from empathy_gym.envs.response_setting import ResponseSetting
+from empathy_gym.simulators.engines.prompting import check_path, folder_revision, model_name
 from empathy_gym.simulators.exchanges import Exchange, load_exchanges
 from empathy_gym.simulators.hashing import content_hash
 from empathy_gym.simulators.records import package_version
@@ -113,7 +114,7 @@ def train(
     path = model
     identity = {
         "package_version": package_version(),
-        "model": model,
+        "model": model_name(model),
         "env": ENV_ID,
         "reward": setting.reward.fingerprint,
         "exchanges": _hash(setting.exchanges),
@@ -155,8 +156,6 @@ def _ensure_base(base: Path, seed: int, progress: Progress | None) -> None:
 
 
 def _revision(model: str) -> str:
-    from empathy_gym.simulators.engines.prompting import check_path, folder_revision
-
     check_path(model)
     return folder_revision(model) if Path(model).is_dir() else ""
 

@@ -179,7 +179,7 @@ def _table(answered: Mapping[str, Sequence[ResponseRecord]], payer: str, reporte
     gained = compared(by_name[PPO], by_name[WARM])
     kept = rows[PPO].distinct_2 / rows[WARM].distinct_2 if rows[WARM].distinct_2 else 0.0
     return {
-        "scoring": f"Paid by {payer}; reported by {identifier.fingerprint} ({identifier.family})",
+        "scoring": f"Paid by {payer}; reported by {Path(reporter).name}: {identifier.fingerprint} ({identifier.family})",
         "rows": [_row(rows[name], by_name[name]) for name in rows],
         "ppo_less_warm_start": {
             **{name: dataclasses.asdict(value) for name, value in gained.items()},

@@ -166,7 +166,7 @@ def test_train_emprl_trains_resumes_and_its_best_model_is_a_policy(t5: Path, tmp
         (["--set", "ppo_lrr=1"], "Unknown field of the recipe 'ppo_lrr'. Did you mean 'ppo_lr'?"),
         (["--reward", "length_wieght=1"], "Did you mean 'length_weight'?"),
         (["--exchanges", "trian"], "There are no exchanges 'trian'. Did you mean 'train'?"),
-        (["--identifier", "/nowhere"], "There is no identifier in '/nowhere'"),
+        (["--identifier", "/nowhere"], "in '/nowhere': neither identifiers.npz"),
         (["--model", "/nowhere/at/all"], "There is no model at '/nowhere/at/all'"),
         (["--resume"], "holds no run"),
     ],
