@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from empathy_gym.agents.policies.blind import lines
-from empathy_gym.agents.policies.phrasebook import lines_of, rests_on
 from empathy_gym.agents.policy import Conversation
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.dialogue import (
@@ -25,6 +24,7 @@ from empathy_gym.simulators.dialogue import (
 )
 from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
 from empathy_gym.simulators.embedded.speaker import AuthoredSpeaker
+from empathy_gym.simulators.listening.phrasebook import lines_of, rests_on
 from empathy_gym.simulators.reading import requests_in
 from empathy_gym.simulators.rule import TableRule
 from empathy_gym.simulators.scenario import Item, Scenario, Topic

@@ -14,10 +14,10 @@ from empathy_gym.agents import Conversation, Reply, as_policy, load_policy
 from empathy_gym.agents.policies import SCRIPTED, make_scripted
 from empathy_gym.agents.policies.blind import POLICIES as BLIND
 from empathy_gym.agents.policies.graded import GRADED, SLIPPING, GradedPolicy, SlippingPolicy, drawn
-from empathy_gym.agents.policies.wording import clauses, content_words, names, swapped
 from empathy_gym.simulators.dialogue import BeginRequest
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.library.compiler import load_scenarios
+from empathy_gym.simulators.listening.wording import clauses, content_words, names, swapped
 
 
 def conversation(text: str, turn: int = 0, seed: int = 5, key: str = "k") -> Conversation:

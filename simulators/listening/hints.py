@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from empathy_gym.agents.policies.wording import sentences, words
 from empathy_gym.simulators.library.compiler import bundled_situations
+from empathy_gym.simulators.listening.wording import sentences, words
 
 MODES: Final = {
     "venting": "vent",
