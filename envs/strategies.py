@@ -89,7 +89,7 @@ class _Speech:
         parts = [part for part in _SPOKEN[name](self, intensity) if part]
         if name in ANSWERING and self.heard.last.at_issue:
             # Whoever is asked outright says at least that it cannot be told yet; what is fair, `fair_reading` says.
-            parts.insert(len(parts) - 1, self.phrase("asked"))
+            parts.insert(len(parts) - 1, self.honest())
         said = " ".join(dict.fromkeys(parts))
         if said not in self.heard.spoken:
             return said
@@ -113,6 +113,10 @@ class _Speech:
         """Return a pattern filled with what the user said."""
         options = phrases()[name]
         return self.rotated(options if kind is None else options[kind])
+
+    def honest(self) -> str:
+        """Return a kind word to what is at issue that settles nothing, and takes nothing back."""
+        return self.phrase("objected" if self.heard.last.objects else "asked")
 
     def limit(self, kind: str, what: str) -> str:
         """Return a phrase that keeps to a stated limit."""
@@ -258,7 +262,7 @@ def _fair_reading(speech: _Speech, intensity: int | None) -> Iterator[str]:
         return
     fair = speech.fresh(speech.book.fair)
     if not fair and (speech.heard.last.at_issue or not speech.fresh(speech.book.sizing)):
-        yield speech.phrase("asked")
+        yield speech.honest()
     else:
         yield fair or speech.fresh(speech.book.sizing)
 
