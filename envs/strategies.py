@@ -254,9 +254,10 @@ def _other(speech: _Speech, intensity: int | None) -> Iterator[str]:
 
 def _fair_reading(speech: _Speech, intensity: int | None) -> Iterator[str]:
     """Weigh what is at issue, and never without kindness: honesty without it is only blunt."""
-    if intensity == 1:
+    kinder = speech.heard.last.at_issue if intensity is None else intensity == 2
+    if intensity != 0 and not (kinder and intensity is None):
         yield speech.fact()
-    yield speech.pattern("care") if intensity in (0, 1) or speech.book is None else speech.feeling()
+    yield speech.feeling() if kinder else speech.pattern("care")
     if speech.book is None:
         yield speech.pattern("honest")
         return
