@@ -115,6 +115,7 @@ class ResponseBench:
         ids = [exchange.id for exchange in self.exchanges]
         moved = derangement(ids, self.seed) if len(ids) > 1 else []
         self._others = {id_: ids[to] for id_, to in zip(ids, moved, strict=False)}
+        self._moved_here = {to: from_ for from_, to in self._others.items()}
         self._reported: dict[str, tuple[int, ...]] = {}
 
     @property
@@ -211,7 +212,7 @@ class ResponseBench:
         if spec == REFERENCE:
             replies = [Reply(exchange.response) for exchange in exchanges]
         elif spec == SHUFFLED:
-            replies = [Reply(self._by_id[self._others[exchange.id]].response) for exchange in exchanges]
+            replies = [Reply(self._by_id[self._moved_here[exchange.id]].response) for exchange in exchanges]
         else:
             asked = [
                 self._conversation(exchange, task) for exchange, task in zip(exchanges, tasks, strict=True)
