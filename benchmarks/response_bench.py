@@ -55,6 +55,9 @@ class ResponseBenchConfig(BaseModel):
     reporting: str = STRUCTURE
     """Who reports: ``"structure"``, a folder, or ``"shipped"``."""
     guard: bool = False
+    length_weight: float = 0.0
+    repetition_weight: float = 0.0
+    copy_weight: float = 0.0
     baseline: str | None = None
     limit: int | None = None
 
@@ -65,6 +68,12 @@ class ResponseBenchConfig(BaseModel):
             kwargs["identifier"] = self.identifier
         if self.guard:
             kwargs["guard"] = True
+        if self.length_weight:
+            kwargs["length_weight"] = self.length_weight
+        if self.repetition_weight:
+            kwargs["repetition_weight"] = self.repetition_weight
+        if self.copy_weight:
+            kwargs["copy_weight"] = self.copy_weight
         return kwargs
 
 

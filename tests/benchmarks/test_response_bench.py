@@ -69,6 +69,19 @@ def test_the_guard_is_an_option_and_pays_the_empty_response_nothing(tmp_path):
     assert rows["scripted:empty"].reward == 0.0 < rows["reference"].reward
 
 
+def test_the_optional_terms_are_paid_and_verified(tmp_path):
+    weights = {"length_weight": 0.2, "repetition_weight": 0.1, "copy_weight": 0.3}
+    bare = {row.policy: row.reward for row in bench(tmp_path, out="bare")}
+    rows = {
+        row.policy: row.reward for row in bench(tmp_path, policies=("scripted:echo", *POLICIES), **weights)
+    }
+    assert rows["scripted:empty"] == pytest.approx(bare["scripted:empty"] - 0.2)
+    assert verify(tmp_path / "run").ok
+    both = b"".join((tmp_path / name / "episodes.jsonl").read_bytes() for name in ("bare", "run"))
+    (tmp_path / "both.jsonl").write_bytes(both)
+    assert verify(tmp_path / "both.jsonl").ok
+
+
 def test_every_record_holds_what_its_reward_follows_from(finished):
     folder, rows = finished
     records = [json.loads(line) for line in (folder / "episodes.jsonl").read_text("ascii").splitlines()]
