@@ -99,7 +99,7 @@ class EmpathyChatVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str | Non
                 "task; use max_turns."
             )
         self.num_envs = integer("num_envs", num_envs, 1)
-        self.autoreset_mode = autoreset_mode_of(autoreset_mode)
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.setting = ChatSetting.make(kwargs, also_valid=("num_envs", "autoreset_mode", "render_mode"))
         self.render_mode = checked_render_mode(render_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
@@ -130,7 +130,7 @@ class EmpathyChatVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str | Non
             ResetNeeded: If the first reset of all leaves sub-environments out.
         """
         given = check_options(options, OPTIONS)
-        which = masked(given.get("reset_mask"), self.num_envs)
+        which = self._masked(given.get("reset_mask"))
         if not self._dialogues and len(which) < self.num_envs:
             raise ResetNeeded(
                 "options['reset_mask'] leaves out sub-environments that never began; reset all first."
@@ -154,6 +154,18 @@ class EmpathyChatVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str | Non
         else:
             self._dialogues = begun
         return self._observations(), batch_infos(self._opening_infos(which))
+
+    def _masked(self, mask: Any) -> list[int]:
+        """Return the numbers of the sub-environments to reset. The mask is not taken out of the options."""
+        if mask is None:
+            return list(range(self.num_envs))
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
+            raise ConfigError(
+                f"options['reset_mask'] must be a numpy array of {self.num_envs} bools; got {mask!r}."
+            )
+        if not mask.any():
+            raise ConfigError("options['reset_mask'] is False everywhere; there is nothing to reset.")
+        return [int(i) for i in np.flatnonzero(mask)]
 
     def _group_size(self, value: Any, which: Sequence[int]) -> int:
         if value is None:
@@ -191,7 +203,13 @@ class EmpathyChatVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str | Non
         return list(value)
 
     def _seed(self, seed: Any, which: Sequence[int]) -> None:
-        seeds = each_seed(seed, self.num_envs)
+        if isinstance(seed, list | tuple | np.ndarray):
+            if len(seed) != self.num_envs:
+                raise ConfigError(f"seed has {len(seed)} entries; there are num_envs={self.num_envs}.")
+            seeds = [None if s is None else integer(f"seed[{i}]", s, 0) for i, s in enumerate(seed)]
+        else:
+            first = None if seed is None else integer("seed", seed, 0)
+            seeds = [None if first is None else first + i for i in range(self.num_envs)]
         self._ensure_seeded()
         for i in which:
             if seeds[i] is not None:
@@ -335,45 +353,7 @@ class EmpathyChatVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str | Non
         return self.setting.scenarios
 
 
-def masked(mask: Any, num_envs: int) -> list[int]:
-    """Return the numbers of the sub-environments that a mask resets; the mask is not taken out of the options.
-
-    Args:
-        mask: ``options["reset_mask"]``; None for all.
-        num_envs: How many there are.
-
-    Raises:
-        ConfigError: If it is no mask, or covers nothing.
-    """
-    if mask is None:
-        return list(range(num_envs))
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (num_envs,):
-        raise ConfigError(f"options['reset_mask'] must be a numpy array of {num_envs} bools; got {mask!r}.")
-    if not mask.any():
-        raise ConfigError("options['reset_mask'] is False everywhere; there is nothing to reset.")
-    return [int(i) for i in np.flatnonzero(mask)]
-
-
-def each_seed(seed: Any, num_envs: int) -> list[int | None]:
-    """Return the seed of each sub-environment: s, s + 1, ..., those of a list, or None.
-
-    Raises:
-        ConfigError: If a seed is not a whole number, or the list has another length.
-    """
-    if isinstance(seed, list | tuple | np.ndarray):
-        if len(seed) != num_envs:
-            raise ConfigError(f"seed has {len(seed)} entries; there are num_envs={num_envs}.")
-        return [None if s is None else integer(f"seed[{i}]", s, 0) for i, s in enumerate(seed)]
-    first = None if seed is None else integer("seed", seed, 0)
-    return [None if first is None else first + i for i in range(num_envs)]
-
-
-def autoreset_mode_of(value: Any) -> AutoresetMode:
-    """Return an autoreset mode by name.
-
-    Raises:
-        ConfigError: If it is not supported.
-    """
+def _autoreset_mode(value: Any) -> AutoresetMode:
     name = value.value if isinstance(value, AutoresetMode) else value
     if name == AutoresetMode.NEXT_STEP.value:
         raise ConfigError(f"autoreset_mode={name!r} is not supported; use {' or '.join(map(repr, MODES))}.")
