@@ -69,8 +69,9 @@ class Reply:
 class Policy(Protocol):
     """Answers a batch of conversations.
 
-    A policy may also have ``begin(keys)`` and ``end(keys)``, called when episodes begin and end, and a string
-    ``fingerprint``.
+    A policy may also have ``begin(keys)`` and ``end(keys)``, called when episodes begin and end; a string
+    ``fingerprint``; and ``score(conversations, texts)``, which returns for each text, as the reply to a conversation,
+    the natural logarithm of its probability and its number of tokens (perplexity is worked out from these).
     """
 
     def act(self, conversations: Sequence[Conversation]) -> Sequence[str | Reply]:

@@ -34,6 +34,8 @@ from empathy_gym.simulators.scenario import content_hash
 
 STRATEGY_ID: Final = "EmpathyStrategy-v0"
 """The environment whose actions are strategies."""
+SINGLE_TURN: Final = ("EmpathyResponse-v0",)
+"""Environments without a conversation: `response_bench` runs them."""
 
 
 class BenchConfig(BaseModel):
@@ -217,10 +219,10 @@ class Bench:
 
 
 def environment_id(name: str) -> str:
-    """Return the id of an environment; a leading ``empathy_gym:`` is left out.
+    """Return the id of an environment of conversations; a leading ``empathy_gym:`` is left out.
 
     Raises:
-        ConfigError: If there is none of this name, or its actions are not text.
+        ConfigError: If there is none of this name, its actions are not text, or it is one of single responses.
     """
     id_ = name.removeprefix("empathy_gym:")
     if id_ not in ENVIRONMENTS:
@@ -228,5 +230,9 @@ def environment_id(name: str) -> str:
     if id_ == STRATEGY_ID:
         raise ConfigError(
             f"{id_} is acted on by numbers, and what is run here speaks. Use EmpathyChat-v0: the users are the same."
+        )
+    if id_ in SINGLE_TURN:
+        raise ConfigError(
+            f"{id_} is a single response, no conversation; 'empathy-gym bench --env {id_}' runs it."
         )
     return id_

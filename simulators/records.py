@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -313,6 +313,14 @@ def _turn(dialogue: Dialogue, i: int, step: Mapping[str, Any]) -> TurnRecord:
     )
 
 
+class Written(Protocol):
+    """Whatever is kept as one line."""
+
+    def to_line(self) -> str:
+        """Return it as one line of ASCII, without the line break."""
+        ...
+
+
 class RecordWriter:
     """Appends records to a file, each in one write of a whole line: a crash tears the last one at most.
 
@@ -330,7 +338,7 @@ class RecordWriter:
             if self._file.read(1) != b"\n":
                 self._put(b"\n")
 
-    def write(self, record: EpisodeRecord) -> None:
+    def write(self, record: Written) -> None:
         """Append one record."""
         self._put(f"{record.to_line()}\n".encode("ascii"))
 
