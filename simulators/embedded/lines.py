@@ -26,6 +26,8 @@ _GRAM: Final = 8
 NOTHING: Final = frozenset[str]()
 GOODBYE: Final = 60
 """Words at the end of a line among which a goodbye is looked for."""
+LEAVING: Final = 60
+"""Words of a user's line that does nothing but say goodbye, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,14 @@ class Said:
 
     Attributes:
         end: Its last words.
+        parting: Words of its last sentence, if that may be a goodbye and nothing else is said: empty otherwise.
         folded: Its word trigrams, with the pronouns of both sides made one.
         stems: Stems of its words. Keys of a dict, which as opposed to a set of strings is nothing for the garbage
             collector to visit; there are thousands.
     """
 
     end: tuple[str, ...]
+    parting: tuple[str, ...]
     folded: tuple[str, ...]
     stems: Mapping[str, None]
 
@@ -63,6 +67,7 @@ class _Part(NamedTuple):
     """A sentence of a user, as far as a line that holds it needs it."""
 
     words: tuple[str, ...]
+    question: bool
     folded: tuple[str, ...]
     trigrams: tuple[str, ...]
     stems: tuple[str, ...]
@@ -73,7 +78,8 @@ class _Part(NamedTuple):
 def _part(raw: str) -> _Part:
     sentence = parsed(raw)
     trigrams = tuple(_joined(sentence.folded))
-    return _Part(tuple(sentence.words), sentence.folded, trigrams, tuple(dict.fromkeys(sentence.stems)))
+    stems = tuple(dict.fromkeys(sentence.stems))
+    return _Part(tuple(sentence.words), sentence.question, sentence.folded, trigrams, stems)
 
 
 @functools.lru_cache(maxsize=2560)
@@ -91,7 +97,8 @@ def _said(text: str) -> Said:
         trigrams.update(dict.fromkeys(_joined((*before, *part.folded[:2]))))
         trigrams.update(dict.fromkeys(part.trigrams))
         before = (*before, *part.folded)[-2:]
-    return Said(words, tuple(trigrams), dict.fromkeys([one for part in parts for one in part.stems]))
+    stems = dict.fromkeys([one for part in parts for one in part.stems])
+    return Said(words, _parting(parts), tuple(trigrams), stems)
 
 
 def _long_said(text: str) -> Said:
@@ -99,7 +106,13 @@ def _long_said(text: str) -> Said:
     sentences = sentences_of(text)
     words = tuple([word for sentence in sentences[-GOODBYE:] for word in sentence.words])[-GOODBYE:]
     stems = dict.fromkeys([one for sentence in sentences for one in sentence.stems])
-    return Said(words, _trigrams(sentences), stems)
+    return Said(words, _parting(sentences), _trigrams(sentences), stems)
+
+
+def _parting(sentences: Sequence[Sentence | _Part]) -> tuple[str, ...]:
+    if not sentences or sentences[-1].question or sum([len(one.words) for one in sentences]) > LEAVING:
+        return ()
+    return tuple(sentences[-1].words)
 
 
 def _joined(folded: Sequence[str]) -> Iterator[str]:
