@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
@@ -79,7 +79,8 @@ class Entry:
         kind: One of `KINDS`.
         mask: The bits of its cues.
         single: Whether one cue is enough.
-        words: Stems of its text.
+        words: Stems of its text. Keys of a dict, which as opposed to a set of strings is nothing for the garbage
+            collector to visit; there are thousands.
     """
 
     item: Item
@@ -87,7 +88,7 @@ class Entry:
     kind: str
     mask: int
     single: bool
-    words: frozenset[str]
+    words: Mapping[str, None]
 
 
 class Token(NamedTuple):
@@ -145,7 +146,7 @@ class Index:
         if isinstance(item, Feeling):
             for one in family_words(item):
                 self._post(one, mask, family=mask)
-        words = frozenset(stem(word) for word in tokenise(normalise(item.text))[0])
+        words = dict.fromkeys([stem(word) for word in tokenise(normalise(item.text))[0]])
         entry = Entry(item, item.id, kind, mask, kind in SINGLE, words)
         self.entries[item.id] = entry
         return entry

@@ -69,10 +69,23 @@ def _cue(word: str, view: View) -> str | None:
 def _nearest(word: str, view: View) -> str | None:
     """Return the first of the slips of a word whose stem is a cue. Few words are near one at all."""
     nearby, weak = view.index.near, weak_stems()
-    tried = {*variants(stem(word)), *variants(word)}
-    met = nearby.keys() & tried
-    near = {one for variant in met for one in nearby[variant].split() if one not in weak and one in view}
-    return next((slip for slip in _slips(word) if stem(slip) in near), None) if near else None
+    met = nearby.keys() & _variants(word)
+    near = frozenset(
+        [one for variant in met for one in nearby[variant].split() if one not in weak and one in view]
+    )
+    return _slip_to(word, near) if near else None
+
+
+@functools.lru_cache(maxsize=2048)
+def _variants(word: str) -> frozenset[str]:
+    """Return what a word or its stem becomes by losing a letter."""
+    return frozenset((*variants(stem(word)), *variants(word)))
+
+
+@functools.lru_cache(maxsize=2048)
+def _slip_to(word: str, near: frozenset[str]) -> str | None:
+    """Return the first of the slips of a word with one of these stems. There are hundreds of slips to try."""
+    return next((slip for slip in _slips(word) if stem(slip) in near), None)
 
 
 @functools.lru_cache(maxsize=16384)
