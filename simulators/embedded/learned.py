@@ -16,6 +16,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from empathy_gym.simulators.embedded.hashed import UNIT, HashSpec
 from empathy_gym.simulators.embedded.linear import LinearHeads, load
 from empathy_gym.simulators.embedded.plain import PlainHeads, readable
@@ -44,9 +46,7 @@ class LearnedHeads:
     def __init__(self, heads: LinearHeads) -> None:
         self.heads = heads
         self._plain = PlainHeads(heads) if readable(heads) else None
-        self._margins = {
-            name: round(MARGINS[name] / head.scale * UNIT) for name, head in heads.heads.items()
-        }
+        self._margins = {name: round(MARGINS[name] / head.scale * UNIT) for name, head in heads.heads.items()}
         self._known: dict[str, tuple[str, ...]] = {}
 
     @property
@@ -83,27 +83,26 @@ class LearnedHeads:
             else:
                 found[sentence] = known
         if unread:
-            new = dict(zip(unread, map(self._sure, self._leads(unread)), strict=True))
+            new = dict(zip(unread, self._read(unread), strict=True))
             if len(self._known) + len(new) > REMEMBERED:
                 self._known.clear()
             self._known.update(new)
             found.update(new)
         return found
 
-    def _leads(self, sentences: Sequence[str]) -> list[dict[str, int]]:
-        """Return, by head, by how much the score of harm leads that of none, for each sentence."""
+    def _read(self, sentences: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the fields of which the heads accuse each sentence, by how much the score of harm leads."""
         plain = self._plain
         if plain is not None and len(sentences) < FEW and all([one.isascii() for one in sentences]):
-            return [plain.leads(one) for one in sentences]
+            leads = map(plain.leads, sentences)
+            return [tuple([name for name in own if own[name] > self._margins[name]]) for own in leads]
         rows = self.heads.rows(sentences)
-        scores = {name: head.scores(rows) for name, head in self.heads.heads.items()}
-        return [
-            {name: int(score[at, 1] - score[at, 0]) for name, score in scores.items()}
-            for at in range(len(sentences))
-        ]
-
-    def _sure(self, leads: Mapping[str, int]) -> tuple[str, ...]:
-        return tuple([name for name, lead in leads.items() if lead > self._margins[name]])
+        accused: list[tuple[str, ...]] = [()] * len(sentences)
+        for name, head in self.heads.heads.items():
+            scores = head.scores(rows)
+            for at in np.flatnonzero(scores[:, 1] - scores[:, 0] > self._margins[name]).tolist():
+                accused[at] = (*accused[at], name)
+        return accused
 
 
 def packaged_heads() -> Path:

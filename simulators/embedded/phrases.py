@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 Span = tuple[int, int]
@@ -96,6 +97,7 @@ class Phrases:
             for category, patterns in file.items():
                 if category != "classes":
                     self._add(category, patterns, *places)
+        self._known = {word: word for word in self.vocabulary}
         self._table = self._places.table()
         del self._places
         self._anywhere, self._starting = (self._state([place]) for place in places)
@@ -230,21 +232,18 @@ class Phrases:
             words: The words.
             begins: Positions at which a clause begins.
         """
-        known = self.vocabulary
-        read = [word if word in known else UNKNOWN for word in words]
+        read = list(map(self._known.get, words, repeat(UNKNOWN)))
         read.append(END)
         hits: dict[str, list[Span]] = {}
-        first = self._anywhere
-        for at in range(len(words)):
-            state = first[read[at]]
+        for at, state in enumerate(map(self._anywhere.__getitem__, read[:-1]), 1):
             if state is None:
                 continue
             for category in state.ends:
-                hits.setdefault(category, []).append((at, at + 1))
-            # Most words that begin a phrase do not go on with it: those are passed over without a call.
-            after = state[read[at + 1]]
+                hits.setdefault(category, []).append((at - 1, at))
+            # Most words that begin a phrase do not go on with it.
+            after = state[read[at]]
             if after is not None:
-                _follow(after, read, at, at + 2, hits)
+                _follow(after, read, at - 1, at + 1, hits)
         for at in begins:
             if at < len(words):
                 begun = self._starting[read[at]]
@@ -255,10 +254,12 @@ class Phrases:
 
 def _follow(state: _State, words: Sequence[str], start: int, at: int, hits: dict[str, list[Span]]) -> None:
     """Add what ends on the way from the first words of a phrase, already read, as far as it leads."""
+    last = len(words)
     while True:
-        for category in state.ends:
-            hits.setdefault(category, []).append((start, at))
-        if at == len(words):
+        if state.ends:
+            for category in state.ends:
+                hits.setdefault(category, []).append((start, at))
+        if at == last:
             return
         after = state[words[at]]
         if after is None:

@@ -12,7 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final, Generic, TypeVar
 
-from empathy_gym.simulators.embedded.features import MAX_CHARACTERS, normalise, stem, tokenise, words_data
+from empathy_gym.simulators.embedded.features import (
+    MAX_CHARACTERS,
+    normalise,
+    stem,
+    stems,
+    tokenise,
+    words_data,
+)
 from empathy_gym.simulators.embedded.lexicon import (
     common_words,
     known_stems,
@@ -76,7 +83,7 @@ class Sentence:
         last: bool = True,
     ) -> None:
         self.raw, self.words, self.breaks = raw, words, breaks
-        self.stems = tuple(map(stem, words))
+        self.stems = stems(words)
         self.question, self.last = question, last
 
     @lazy

@@ -160,7 +160,9 @@ def sharing(changed: Situation, base: Situation) -> Situation:
     """
     known = base.by_id
     shared = {
-        kind: tuple([known[item.id] if item == known.get(item.id) else item for item in getattr(changed, kind)])
+        kind: tuple(
+            [known[item.id] if item == known.get(item.id) else item for item in getattr(changed, kind)]
+        )
         for kind in ITEM_KINDS
     }
     return changed.model_copy(update=shared)
