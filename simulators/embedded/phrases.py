@@ -19,6 +19,8 @@ MARKS: Final = ("?", "*", "+")
 END: Final = "$"
 UNKNOWN: Final = "?"
 """Stands for every word that no pattern mentions, so that strange words cannot fill the memory."""
+LONG: Final = 64
+"""Words up to which a span ends of which there is but one object."""
 MANY: Final = 256
 """Places from which on a state keeps a table of its words; smaller ones are searched."""
 _PIECE: Final = re.compile(r"[()|?*+^$]|\.\.|@?[\w',%-]+")
@@ -249,7 +251,26 @@ class Phrases:
                 begun = self._starting[read[at]]
                 if begun is not None:
                     _follow(begun, read, at, at + 1, hits)
-        return {category: tuple(spans) for category, spans in hits.items()}
+        return {category: _kept(spans) for category, spans in hits.items()}
+
+
+_spans: Final[dict[Span, Span]] = {}
+_single: Final[dict[Span, tuple[Span]]] = {}
+
+
+def _kept(spans: Sequence[Span]) -> tuple[Span, ...]:
+    """Return spans as they are kept with a sentence: equal ones are one object.
+
+    There are few that differ in sentences of normal length, and each that is not made is one less to be collected.
+    """
+    if len(spans) == 1:
+        found = _single.get(spans[0])
+        if found is None:
+            found = (spans[0],)
+            if spans[0][1] <= LONG:
+                _single[spans[0]] = found
+        return found
+    return tuple([_spans.setdefault(span, span) if span[1] <= LONG else span for span in spans])
 
 
 def _follow(state: _State, words: Sequence[str], start: int, at: int, hits: dict[str, list[Span]]) -> None:
