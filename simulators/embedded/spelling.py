@@ -34,7 +34,7 @@ def correct(sentences: Sequence[Sentence], view: View, said: Sequence[Said]) -> 
         words = list(sentence.words) if sentence.strange else []
         for at in sentence.strange:
             word, one = words[at], sentence.stems[at]
-            if len(one) < 4 or one in view or not _misspelt(word, sentence, said) or not left:
+            if not left or len(one) < 4 or one in view or not _misspelt(word, one, sentence, said):
                 continue
             left -= 1
             words[at] = _likely(word) or _cue(word, view) or word
@@ -45,13 +45,13 @@ def correct(sentences: Sequence[Sentence], view: View, said: Sequence[Said]) -> 
     return [better.get(number, sentence) for number, sentence in enumerate(sentences)]
 
 
-def _misspelt(word: str, sentence: Sentence, said: Sequence[Said]) -> bool:
-    named = word.capitalize() in sentence.raw
+def _misspelt(word: str, one: str, sentence: Sentence, said: Sequence[Said]) -> bool:
+    """Whether a strange word, with this stem, may be a slip: it is no name, and nobody has said it."""
     return (
         SHORTEST <= len(word) <= LONGEST
         and word.isalpha()
-        and not named
-        and not any(stem(word) in s.stems for s in said)
+        and word.capitalize() not in sentence.raw
+        and not any([one in line.stems for line in said])
     )
 
 
