@@ -101,7 +101,7 @@ class OraclePolicy:
         """Return what the best reply is worth, and the reply; the first of equals, so that chance decides nothing."""
         if dialogue.ended or dialogue.state.leaving is not None:
             return _promise(dialogue.source, dialogue.state, True), ""
-        options, readings, heard, values = self._compared(dialogue)
+        options, readings, heard, values = self._compared(dialogue, keep=ahead < self.ahead)
         least, at, _ = values[0]
         if not ahead or dialogue.turn + 1 >= dialogue.max_turns:
             return -least, options[at]
@@ -116,8 +116,8 @@ class OraclePolicy:
         best = max(range(len(tried)), key=lambda i: (later[i], -i))
         return later[best], options[tried[best]]
 
-    def _compared(self, dialogue: Dialogue) -> Compared:
-        """Return the candidate replies to a dialogue, compared: a pure function of it, so that it is remembered."""
+    def _compared(self, dialogue: Dialogue, keep: bool) -> Compared:
+        """Return the candidate replies to a dialogue, compared: a pure function of it, so that it can be kept."""
         texts = tuple([message["content"] for message in dialogue.messages])
         key = (
             dialogue.scenario,
@@ -128,7 +128,8 @@ class OraclePolicy:
             dialogue.states,
         )
         found = self._known.get(key) or self._compare(dialogue)
-        self._seen[key] = found
+        if keep:
+            self._seen[key] = found
         return found
 
     def _compare(self, dialogue: Dialogue) -> Compared:
