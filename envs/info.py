@@ -43,7 +43,7 @@ def info_of(dialogue: Dialogue, reward_terms: Mapping[str, float]) -> dict[str, 
     return {
         "scenario": dialogue.scenario,
         "turn": turn,
-        "messages": [{**m} for m in dialogue.messages],
+        "messages": [m.copy() for m in dialogue.messages],
         "emotion": state.emotion,
         "band": band(state.emotion),
         "trust": state.trust,
