@@ -12,6 +12,10 @@ ENVIRONMENTS: Final[dict[str, dict[str, Any]]] = {
         "vector_entry_point": "empathy_gym.envs.chat_vector:EmpathyChatVectorEnv",
         "max_episode_steps": None,
     },
+    "EmpathyStrategy-v0": {
+        "entry_point": "empathy_gym.envs.strategy:EmpathyStrategyEnv",
+        "max_episode_steps": None,
+    },
 }
 """Arguments of `gymnasium.register` by environment id."""
 

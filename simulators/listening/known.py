@@ -23,7 +23,8 @@ class Text(NamedTuple):
     Attributes:
         text: The text.
         kind: ``"reaction"``, ``"fact"``, ``"question"`` (it is about a claim), ``"request"``, ``"limit"`` or ``"aside"``.
-        what: Key of the reaction; id of the claim; kind of the limit; empty otherwise.
+        what: Key of the reaction; id of the claim; kind of the request or the limit; ``"accepts"`` of an aside that
+            takes a kind no; empty otherwise.
     """
 
     text: str
@@ -76,7 +77,7 @@ def _texts() -> Iterator[Text]:
             yield from (Text(line, "question", claim.id) for line in (*claim.asks, *claim.pushbacks))
         for request in situation.requests:
             about = request.claim is not None
-            yield Text(request.text, "question" if about else "request", request.claim or "")
+            yield Text(request.text, "question" if about else "request", request.claim or request.kind)
     for situation in _all_situations():
         yield from (Text(limit.text, "limit", limit.kind) for limit in situation.boundaries)
         for item in (*situation.feelings, *situation.attempts, *situation.constraints):
@@ -84,7 +85,7 @@ def _texts() -> Iterator[Text]:
         for claim in situation.claims:
             yield from (Text(line, "aside") for line in claim.beats)
         for request in situation.requests:
-            yield from (Text(line, "aside") for line in request.accepts)
+            yield from (Text(line, "aside", "accepts") for line in request.accepts)
     for source in bundled_situations():
         yield from (Text(line, "aside") for line in source.openings)
 
