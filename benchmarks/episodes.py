@@ -157,9 +157,7 @@ class Player:
         """Take one turn in every conversation, and return them."""
         replies = self._ask(live)
         spoken = [i for i, reply in enumerate(replies) if reply.error is None]
-        answers = iter(
-            self.setting.advance([live[i].dialogue for i in spoken], [replies[i].text for i in spoken])
-        )
+        answers = iter(self._advance([live[i].dialogue for i in spoken], [replies[i].text for i in spoken]))
         for episode, reply in zip(live, replies, strict=True):
             if reply.error is None:
                 transition = next(answers)
@@ -175,6 +173,9 @@ class Player:
             )
             self._note_usage(episode, reply)
         return live
+
+    def _advance(self, dialogues: Sequence[Dialogue], replies: Sequence[str]) -> list[Transition]:
+        return self.setting.advance(dialogues, replies)
 
     def _note_usage(self, episode: _Live, reply: Reply) -> None:
         if not reply.usage:

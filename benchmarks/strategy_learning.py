@@ -38,6 +38,8 @@ LEARNERS: Final[dict[str, dict[str, Any]]] = {
     "blind-ppo": {"algo": "ppo"},
 }
 """Learners by row, with what their runs differ in. `blind-ppo` is shown nothing of what was said."""
+HEARD: Final = ("answers", "facts", "hinted", "hints", "known", "left", "line", "mood", "tone")
+"""Keys of the observation that rest on what was said; without them there are turn and strategies taken."""
 STOCK: Final = ("untrained", "stock-ppo")
 Notice = Callable[[str], None]
 
@@ -76,7 +78,9 @@ class TableConfig:
                 raise unknown_name("learner", name, LEARNERS)
         texts = [text.strip() for text in seeds.split(",") if text.strip()]
         if not texts or not all(text.isdigit() for text in texts):
-            raise ConfigError(f"--seeds is {seeds!r}; it must be whole numbers with commas between, e.g. 0,1,2.")
+            raise ConfigError(
+                f"--seeds is {seeds!r}; it must be whole numbers with commas between, e.g. 0,1,2."
+            )
         learners = tuple(name for name in LEARNERS if not only or name in only)
         return cls(steps, tuned_steps, tuple(map(int, texts)), learners, searches, split, limit)
 
@@ -106,7 +110,8 @@ class Played:
         """Return the row of some runs with the same people."""
         people = [[score.scenario for score in run] for run in runs]
         emotions = [
-            cluster_means([score.emotion for score in run], names) for run, names in zip(runs, people, strict=True)
+            cluster_means([score.emotion for score in run], names)
+            for run, names in zip(runs, people, strict=True)
         ]
         successes = [
             cluster_means([float(score.outcome == "success") for score in run], names)
@@ -138,7 +143,9 @@ def run_table(config: TableConfig, out: Path, *, notice: Notice = lambda text: N
     found = _open_loop(config, out, notice)
     sequence = ",".join(STRATEGIES[i] for i in found["sequence"])
     rows.append(
-        Played.of("open loop", [stage.play(f"strategy:open-loop:{sequence}")], about=sequence.replace(",", ", "))
+        Played.of(
+            "open loop", [stage.play(f"strategy:open-loop:{sequence}")], about=sequence.replace(",", ", ")
+        )
     )
     for name in config.learners:
         rows.append(_learner(name, config, stage, out, notice))
@@ -154,7 +161,9 @@ def _open_loop(config: TableConfig, out: Path, notice: Notice) -> dict[str, Any]
     if not path.exists():
         stage, begun = Stage({"scenarios": "train"}), time.perf_counter()
         strategies = [i for i in range(len(STRATEGIES)) if i != CLOSE]
-        found = search(stage.play_sequences, stage.scenarios, strategies, searches=config.searches, notice=notice)
+        found = search(
+            stage.play_sequences, stage.scenarios, strategies, searches=config.searches, notice=notice
+        )
         seconds = round(time.perf_counter() - begun, 1)
         value = {"sequence": list(found.sequence), "train_mean": found.mean, "episodes": found.episodes}
         write_json(path, {**value, "searches": config.searches, "seconds": seconds})
@@ -170,13 +179,13 @@ def learner_config(name: str, config: TableConfig, seed: int, hidden: Sequence[s
 
 def _learner(name: str, config: TableConfig, stage: Stage, out: Path, notice: Notice) -> Played:
     """Train a learner on every seed and return its row."""
-    from empathy_gym.envs.strategy import LAST_LINE
-
     runs, speeds = [], []
     for seed in config.seeds:
-        hidden = LAST_LINE if name == "blind-ppo" else ()
+        hidden = HEARD if name == "blind-ppo" else ()
         run = learner_config(name, config, seed, hidden)
-        path, speed = _untrained(run) if name == "untrained" else _trained(run, out / f"{name}-{seed}", notice)
+        path, speed = (
+            _untrained(run) if name == "untrained" else _trained(run, out / f"{name}-{seed}", notice)
+        )
         runs.append(stage.play(path))
         speeds.append(speed)
         emotion = np.mean([score.emotion for score in runs[-1]])
@@ -215,7 +224,9 @@ def _trained(run: TrainConfig, folder: Path, notice: Notice) -> tuple[str, float
         seconds = time.perf_counter() - begun - inside
         # A resumed run has taken only some of its steps in this time.
         speed = 0.0 if resume else done.steps / seconds
-        write_json(timing, {"steps": done.steps, "seconds": seconds, "speed": speed, "path": done.best_path.name})
+        write_json(
+            timing, {"steps": done.steps, "seconds": seconds, "speed": speed, "path": done.best_path.name}
+        )
     told = json.loads(timing.read_text("ascii"))
     return f"sb3:{folder / told['path']}", float(told["speed"])
 
@@ -225,7 +236,9 @@ def _trained(run: TrainConfig, folder: Path, notice: Notice) -> tuple[str, float
 
 def best_of(rows: Sequence[Played], start: str, what: str = "emotions") -> Played:
     """Return the row with the highest mean among those whose name begins so."""
-    return max((row for row in rows if row.name.startswith(start)), key=lambda row: float(getattr(row, what).mean()))
+    return max(
+        (row for row in rows if row.name.startswith(start)), key=lambda row: float(getattr(row, what).mean())
+    )
 
 
 def paired(row: Played, other: Played, what: str) -> tuple[float, float, float]:
@@ -261,7 +274,9 @@ def comparisons(rows: Sequence[Played]) -> list[tuple[str, str, str, tuple[float
     for row in (row for row in rows if row.name in LEARNERS):
         for what in ("emotions", "successes"):
             others = [best_of(rows, "random"), best_of(rows, "constant", what), best_of(rows, "open loop")]
-            others += [other for other in rows if other.name in ("untrained", "blind-ppo") and other is not row]
+            others += [
+                other for other in rows if other.name in ("untrained", "blind-ppo") and other is not row
+            ]
             found += [(row.name, other.name, what, paired(row, other, what)) for other in others]
     return found
 

@@ -38,6 +38,10 @@ def sb3(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Setting of the algorithm, key=value. Repeat for more.")
     ] = None,
+    stock: Annotated[
+        bool,
+        typer.Option("--stock", help="Start from Stable-Baselines3's defaults, not from this package's."),
+    ] = False,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 20_000,
     evaluate_every: Annotated[int, typer.Option(help="Steps between evaluations.")] = 20_000,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -68,6 +72,7 @@ def sb3(
         initial_emotion=initial_emotion,
         intensity=intensity,
         hidden=tuple(hide or ()),
+        stock=stock,
         settings=read_settings(settings or ()),
         checkpoint_every=checkpoint_every,
         evaluate_every=evaluate_every,
@@ -89,7 +94,9 @@ def sb3(
         complain(f"interrupted: {out_dir}/last.zip is kept. The same command with --resume goes on.")
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
-        print_json({"steps": done.steps, "best": done.best, "last": str(done.last), "path": str(done.best_path)})
+        print_json(
+            {"steps": done.steps, "best": done.best, "last": str(done.last), "path": str(done.best_path)}
+        )
         return
     best = done.best
     out().print(
@@ -146,7 +153,15 @@ def sb3_table(
     from empathy_gym.benchmarks.strategy_learning import TableConfig, run_table
 
     config = TableConfig.of(
-        steps=steps, tuned_steps=tuned_steps, seeds=seeds, only=only, searches=searches, split=split, limit=limit
+        steps=steps,
+        tuned_steps=tuned_steps,
+        seeds=seeds,
+        only=only,
+        searches=searches,
+        split=split,
+        limit=limit,
     )
-    path = run_table(config, target, notice=lambda text: None if quiet else err().print(safe(text), soft_wrap=True))
+    path = run_table(
+        config, target, notice=lambda text: None if quiet else err().print(safe(text), soft_wrap=True)
+    )
     out().print(safe(path.read_text("utf-8")), soft_wrap=True)

@@ -64,7 +64,7 @@ class SB3VecEnv(_VecEnv):  # type: ignore[misc]
         ConfigError: If `envs` is not such an environment, or is one of text.
     """
 
-    def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any], hidden: Iterable[str] = ()) -> None:
+    def __init__(self, envs: Any, hidden: Iterable[str] = ()) -> None:
         if not isinstance(envs, gym.vector.VectorEnv):
             if isinstance(envs, gym.Env):
                 check_spaces(envs.observation_space, envs.action_space)
@@ -75,7 +75,7 @@ class SB3VecEnv(_VecEnv):  # type: ignore[misc]
         mode = envs.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
             raise ConfigError(f"SB3VecEnv needs autoreset_mode='SameStep', the default; this one has {mode}.")
-        self.envs = envs
+        self.envs: Any = envs
         self.hidden = checked_hidden(hidden, envs.single_observation_space)
         self._actions: NDArray[Any] | None = None
         self._begun = time.perf_counter()
@@ -152,7 +152,7 @@ class SB3VecEnv(_VecEnv):  # type: ignore[misc]
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return which actions are allowed, of shape (num_envs, n): for MaskablePPO."""
-        masks: NDArray[np.bool_] = self.envs.action_masks()  # type: ignore[attr-defined]
+        masks: NDArray[np.bool_] = self.envs.action_masks()
         return masks
 
     # -- attributes and methods of sub-environments ------------------------------------------------------

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from empathy_gym.agents.policies.strategic import Action, StrategyPolicy
 from empathy_gym.agents.policy import Conversation
 from empathy_gym.agents.trainers.sb3_files import algorithm_of, check_note, file_hash, read_note
 from empathy_gym.agents.trainers.sb3_settings import ALGORITHMS
+from empathy_gym.envs.strategies import CLOSE, INTENSITIES, STRATEGIES
+from empathy_gym.envs.strategy import EARLIEST_CLOSE, action_space
+from empathy_gym.envs.strategy_observation import observation_space, observe
 from empathy_gym.simulators.dialogue import derive_seed
 from empathy_gym.simulators.engines.prompting import require
 from empathy_gym.simulators.errors import ConfigError
+
+ENV_ID: Final = "EmpathyStrategy-v0"
 
 
 class SB3Policy(StrategyPolicy):
@@ -79,7 +85,11 @@ class SB3Policy(StrategyPolicy):
         check_model(path, model)
         hidden = tuple((note or {}).get("hidden", ()))
         return cls(
-            model, algo, hidden=hidden, deterministic=deterministic, fingerprint=f"sb3:{algo}:{file_hash(path)[:12]}"
+            model,
+            algo,
+            hidden=hidden,
+            deterministic=deterministic,
+            fingerprint=f"sb3:{algo}:{file_hash(path)[:12]}",
         )
 
     def begin(self, keys: Sequence[str]) -> None:
@@ -94,11 +104,11 @@ class SB3Policy(StrategyPolicy):
         for key in keys:
             self._states.pop(key, None)
 
-    def decide(self, conversation: Conversation, taken: Sequence[int]) -> Action:
+    def decide(self, conversation: Conversation, taken: Sequence[str]) -> Action:
         """Return the model's action."""
         options: dict[str, Any] = {"deterministic": self.deterministic}
         if self.algorithm.masks:
-            options["action_masks"] = action_mask(conversation.turn, intensity=self.intensity)
+            options["action_masks"] = masks_at(conversation.turn, self.intensity)
         if self.algorithm.recurrent:
             state = self._states.get(conversation.key)
             options |= {"state": state, "episode_start": np.array([state is None])}
@@ -112,17 +122,26 @@ class SB3Policy(StrategyPolicy):
         values = np.asarray(action).reshape(-1)
         return (int(values[0]), int(values[1])) if self.intensity else int(values[0])
 
-    def _observation(self, conversation: Conversation, taken: Sequence[int]) -> dict[str, Any]:
+    def _observation(self, conversation: Conversation, taken: Sequence[str]) -> dict[str, Any]:
         seen = observe(conversation.messages, conversation.turn, conversation.max_turns, taken)
         return {k: np.zeros_like(v) if k in self.hidden else np.asarray(v) for k, v in seen.items()}
 
-    def _drawn(self, conversation: Conversation, observation: Any, options: dict[str, Any]) -> tuple[Any, Any]:
+    def _drawn(
+        self, conversation: Conversation, observation: Any, options: dict[str, Any]
+    ) -> tuple[Any, Any]:
         """Draw an action; PyTorch's global generator is put back as it was."""
         torch = require("torch", "sb3")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(conversation.seed, conversation.turn, "sb3") % 2**63)
             drawn: tuple[Any, Any] = self.model.predict(observation, **options)
         return drawn
+
+
+def masks_at(turn: int, intensity: bool) -> NDArray[np.bool_]:
+    """Return which actions may be taken after some replies, as `EmpathyStrategyEnv.action_masks` does."""
+    allowed = np.ones(len(STRATEGIES) + (INTENSITIES if intensity else 0), dtype=np.bool_)
+    allowed[CLOSE] = turn >= EARLIEST_CLOSE
+    return allowed
 
 
 def check_model(path: str | os.PathLike[str], model: Any) -> None:
@@ -135,7 +154,9 @@ def check_model(path: str | os.PathLike[str], model: Any) -> None:
     got = getattr(model.observation_space, "spaces", None)
     if got is None or set(got) != set(space.spaces):
         keys = "no dict" if got is None else ", ".join(sorted(set(got) ^ set(space.spaces))) or "none"
-        raise ConfigError(f"{path} is a model of another environment than {ENV_ID}: its observation differs in {keys}.")
+        raise ConfigError(
+            f"{path} is a model of another environment than {ENV_ID}: its observation differs in {keys}."
+        )
     for key, own in space.spaces.items():
         if got[key] != own:
             raise ConfigError(

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from empathy_gym.agents.policy import Conversation
 from empathy_gym.envs.strategies import STRATEGIES, realise
+from empathy_gym.envs.strategy import EARLIEST_CLOSE, choice
+from empathy_gym.envs.strategy_observation import recognise
 from empathy_gym.simulators.dialogue import derive_seed
 from empathy_gym.simulators.errors import ConfigError, did_you_mean, unknown_name
 
-INTENSITIES: Final = 3
-CLOSE: Final = STRATEGIES.index("close")
 Action = int | tuple[int, int]
 """Number of a strategy; with an intensity, 0 to 2, where the environment is made with ``intensity=True``."""
 
@@ -32,7 +31,7 @@ class StrategyPolicy:
     intensity = False
 
     def __init__(self) -> None:
-        self._taken: dict[str, tuple[int, ...]] = {}
+        self._taken: dict[str, tuple[str, ...]] = {}
 
     def begin(self, keys: Sequence[str]) -> None:
         """Start with nothing chosen."""
@@ -50,23 +49,30 @@ class StrategyPolicy:
         for conversation in conversations:
             taken = self.taken(conversation)
             action = self.decide(conversation, taken)
-            strategy = action[0] if isinstance(action, tuple) else action
-            self._taken[conversation.key] = (*taken, strategy)
+            number, _ = choice(action, self.intensity, conversation.turn)
+            self._taken[conversation.key] = (*taken, STRATEGIES[number])
             chosen.append(action)
         return chosen
 
     def act(self, conversations: Sequence[Conversation]) -> list[str]:
         """Return the reply that says each chosen strategy."""
         return [
-            spoken(conversation, action)
+            realise(number, conversation.messages, conversation.seed, intensity)
             for conversation, action in zip(conversations, self.choose(conversations), strict=True)
+            for number, intensity in [choice(action, self.intensity, conversation.turn)]
         ]
 
-    def taken(self, conversation: Conversation) -> tuple[int, ...]:
-        """Return the strategies chosen so far, one for each reply given."""
-        return self._taken.get(conversation.key, ())[: conversation.turn]
+    def taken(self, conversation: Conversation) -> tuple[str, ...]:
+        """Return the strategies chosen so far, one for each reply given.
 
-    def decide(self, conversation: Conversation, taken: Sequence[int]) -> Action:
+        Those of a conversation that this policy did not lead are recognised by their words.
+        """
+        taken = self._taken.get(conversation.key, ())[: conversation.turn]
+        return (
+            taken if len(taken) == conversation.turn else recognise(conversation.messages, conversation.seed)
+        )
+
+    def decide(self, conversation: Conversation, taken: Sequence[str]) -> Action:
         """Return the next action.
 
         Args:
@@ -88,7 +94,7 @@ class ConstantPolicy(StrategyPolicy):
         self.strategy = STRATEGIES.index(strategy)
         self.fingerprint = f"strategy:{strategy}"
 
-    def decide(self, conversation: Conversation, taken: Sequence[int]) -> Action:
+    def decide(self, conversation: Conversation, taken: Sequence[str]) -> Action:
         """Return the strategy."""
         return self.strategy
 
@@ -98,10 +104,10 @@ class RandomPolicy(StrategyPolicy):
 
     fingerprint = "strategy:random"
 
-    def decide(self, conversation: Conversation, taken: Sequence[int]) -> Action:
+    def decide(self, conversation: Conversation, taken: Sequence[str]) -> Action:
         """Return a strategy."""
-        allowed = [i for i, may in enumerate(allowed_at(conversation.turn)) if may]
-        return allowed[derive_seed(conversation.seed, conversation.turn, "strategy") % len(allowed)]
+        allowed = len(STRATEGIES) - (conversation.turn < EARLIEST_CLOSE)  # `close` is the last of them
+        return derive_seed(conversation.seed, conversation.turn, "strategy") % allowed
 
 
 class OpenLoopPolicy(StrategyPolicy):
@@ -116,7 +122,7 @@ class OpenLoopPolicy(StrategyPolicy):
         self.sequence = tuple(STRATEGIES.index(name) for name in sequence)
         self.fingerprint = f"strategy:open-loop:{','.join(sequence)}"
 
-    def decide(self, conversation: Conversation, taken: Sequence[int]) -> Action:
+    def decide(self, conversation: Conversation, taken: Sequence[str]) -> Action:
         """Return the strategy whose turn it is."""
         return self.sequence[min(conversation.turn, len(self.sequence) - 1)]
 
@@ -153,5 +159,7 @@ def _sequence(text: str) -> list[str]:
                 f"Valid: {', '.join(STRATEGIES)}, or a file with some of them."
             )
     if not names:
-        raise ConfigError("strategy:open-loop: names no strategy, e.g. strategy:open-loop:question,reflection.")
+        raise ConfigError(
+            "strategy:open-loop: names no strategy, e.g. strategy:open-loop:question,reflection."
+        )
     return names

@@ -200,7 +200,9 @@ class _Run:
 
     def _learn(self, missing: int, callback: TrainingCallback) -> None:
         try:
-            self.model.learn(missing, callback=callback, reset_num_timesteps=not self.resumed, tb_log_name="run")
+            self.model.learn(
+                missing, callback=callback, reset_num_timesteps=not self.resumed, tb_log_name="run"
+            )
             check_finite(self.model, self.model.num_timesteps)
         except (ValueError, EmpathyGymError):
             # A network that has diverged is noticed by PyTorch's distributions in the middle of a rollout.
@@ -216,14 +218,14 @@ class _Run:
 
     def _begin(self) -> None:
         if (self.folder / MANIFEST).exists():
-            raise ConfigError(f"{self.folder} holds a run; go on with it by --resume, or choose another --out.")
+            raise ConfigError(
+                f"{self.folder} holds a run; go on with it by --resume, or choose another --out."
+            )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             _write_json(self.folder / MANIFEST, note_of(self.config, self.envs, 0))
         except OSError as error:
-            raise ConfigError(
-                f"{self.folder} cannot be used as --out: {error.strerror or error}."
-            ) from None
+            raise ConfigError(f"{self.folder} cannot be used as --out: {error.strerror or error}.") from None
 
     def _resume(self) -> None:
         path = self.folder / LAST
@@ -307,4 +309,3 @@ def _own_randomness() -> Iterator[None]:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
-

@@ -43,7 +43,9 @@ class TrainingCallback(_BaseCallback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, schedules: list[Schedule], progress: Callable[[int, float | None], None] = lambda step, mean: None
+        self,
+        schedules: list[Schedule],
+        progress: Callable[[int, float | None], None] = lambda step, mean: None,
     ) -> None:
         super().__init__()
         self.schedules, self.progress = schedules, progress

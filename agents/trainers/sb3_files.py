@@ -58,7 +58,9 @@ def read_note(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """
     members = _members(path, (NOTE, "data"))
     if members.get("data") is None:
-        raise ConfigError(f"{path} is a zip file but no model that Stable-Baselines3 saved: it has no 'data'.")
+        raise ConfigError(
+            f"{path} is a zip file but no model that Stable-Baselines3 saved: it has no 'data'."
+        )
     note = members.get(NOTE)
     if note is None:
         return None

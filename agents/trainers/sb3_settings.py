@@ -134,6 +134,8 @@ class TrainConfig(BaseModel):
     privileged: bool = False
     hidden: tuple[str, ...] = ()
     """Keys of the observation that the policy sees as zeros."""
+    stock: bool = False
+    """Whether to start from the library's own defaults, not from `ALGORITHMS`."""
     settings: dict[str, Any] = {}
     """Settings of the algorithm that differ from `ALGORITHMS`."""
     checkpoint_every: int = 20_000
@@ -170,7 +172,8 @@ class TrainConfig(BaseModel):
     def all_settings(self) -> dict[str, Any]:
         """Return every setting, those of the defaults and those given."""
         algorithm = ALGORITHMS[self.algo]
-        return {**algorithm.settings, **algorithm.network, **self.settings}
+        own = {} if self.stock else {**algorithm.settings, **algorithm.network}
+        return {**own, **self.settings}
 
 
 def valid_settings(algorithm: Algorithm) -> list[str]:

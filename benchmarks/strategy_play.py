@@ -1,0 +1,162 @@
+"""Playing policies over strategies: with the people of a split, and fixed sequences with many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from empathy_gym.agents import Reply, load_policy
+from empathy_gym.benchmarks.episodes import BATCH_SIZE, Player, Task
+from empathy_gym.benchmarks.summary import Score
+from empathy_gym.envs.setting import ChatSetting, Transition, integer
+from empathy_gym.envs.strategies import CLOSE
+from empathy_gym.envs.strategy import choice, chosen_reply, split_kwargs
+from empathy_gym.simulators.dialogue import BeginRequest, Dialogue
+from empathy_gym.simulators.errors import ConfigError
+from empathy_gym.simulators.scenario import Scenario
+
+STRATEGY_ENV: Final = "EmpathyStrategy-v0"
+CHUNK: Final = 2048
+"""Conversations of fixed sequences at a time: bounds memory, and does not change what is found."""
+
+
+class StrategyPlayer(Player):
+    """Plays a policy over strategies on EmpathyStrategy-v0: its actions, in the environment's words.
+
+    Args: as of `Player`.
+
+    Raises:
+        ConfigError: If the policy has no `choose`: it is one of words.
+    """
+
+    def __init__(self, setting: ChatSetting, env_id: str, policy: Any, spec: str, **options: Any) -> None:
+        if not callable(getattr(policy, "choose", None)):
+            raise ConfigError(
+                f"The policy {spec!r} says words, and the actions of {env_id} are strategies. Use strategy:NAME or "
+                "sb3:FILE.zip there, or play it on EmpathyChat-v0."
+            )
+        super().__init__(setting, env_id, policy, spec, **options)
+        self._closing: list[bool] = []
+
+    def _ask(self, live: Sequence[Any]) -> list[Reply]:
+        actions = self._call("choose", [self._conversation(episode) for episode in live])
+        chosen = [
+            choice(action, bool(getattr(self.policy, "intensity", False)), episode.dialogue.turn)
+            for action, episode in zip(actions, live, strict=True)
+        ]
+        self._closing = [number == CLOSE for number, _ in chosen]
+        return [Reply(chosen_reply(episode.dialogue, one)) for episode, one in zip(live, chosen, strict=True)]
+
+    def _advance(self, dialogues: Sequence[Dialogue], replies: Sequence[str]) -> list[Transition]:
+        return self.setting.converse(dialogues, replies, self._closing)
+
+
+class Stage:
+    """The people of a split, to play policies over strategies with.
+
+    Args:
+        kwargs: Keyword arguments of the environment.
+        limit: Only the first people, by id.
+        seed: Seed of the dialogues.
+        repeats: Episodes with each.
+
+    Raises:
+        ConfigError: If an argument is not valid.
+    """
+
+    def __init__(
+        self, kwargs: Mapping[str, Any], *, limit: int | None = None, seed: int = 0, repeats: int = 1
+    ) -> None:
+        chat, _, _ = split_kwargs(dict(kwargs))  # type: ignore[arg-type]
+        self.setting = ChatSetting.make(chat)
+        self.scenarios = self.setting.scenarios[: None if limit is None else integer("limit", limit, 1)]
+        self.seed, self.repeats = seed, repeats
+
+    def play(self, policy: Any, name: str | None = None) -> list[Score]:
+        """Play a policy, or the one of this name, and return how each episode went, in order."""
+        spec = policy if isinstance(policy, str) else name or type(policy).__name__
+        loaded = load_policy(policy) if isinstance(policy, str) else policy
+        player = StrategyPlayer(self.setting, STRATEGY_ENV, loaded, spec, batch_size=BATCH_SIZE)
+        tasks = [Task(spec, s, repeat, self.seed) for s in self.scenarios for repeat in range(self.repeats)]
+        scores = [Score.of(record) for record in player.play(tasks)]
+        return sorted(scores, key=lambda score: (score.scenario, score.repeat))
+
+    def play_sequences(self, pairs: Sequence[tuple[tuple[int, ...], Scenario]]) -> list[float]:
+        """Play fixed sequences of strategies, and return the final emotion of each.
+
+        Sequences that begin alike go the same way with the same person, and that part is played once.
+
+        Args:
+            pairs: (numbers of the strategies, person); the last strategy is repeated.
+        """
+        people: dict[str, tuple[Scenario, list[tuple[int, ...]]]] = {}
+        for sequence, person in pairs:
+            people.setdefault(person.id, (person, []))[1].append(sequence)
+        found = {
+            id_: self._with(person, list(dict.fromkeys(sequences)))
+            for id_, (person, sequences) in people.items()
+        }
+        return [found[person.id][sequence] for sequence, person in pairs]
+
+    def _with(self, person: Scenario, sequences: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], float]:
+        """Play sequences with one person, strategy by strategy."""
+        setting = self.setting
+        request = BeginRequest(
+            person,
+            Task("", person, 0, self.seed).seed,
+            setting.difficulty,
+            setting.max_turns,
+            setting.initial_emotion,
+        )
+        at: dict[tuple[int, ...], Dialogue] = {(): setting.begin([request])[0]}
+        for turn in range(setting.max_turns):
+            at = self._turn(
+                at, list(dict.fromkeys((_until(s, turn), _until(s, turn + 1)) for s in sequences))
+            )
+        return {
+            sequence: float(at[_until(sequence, setting.max_turns)].state.emotion) for sequence in sequences
+        }
+
+    def _turn(
+        self, at: Mapping[tuple[int, ...], Dialogue], ways: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+    ) -> dict[tuple[int, ...], Dialogue]:
+        after = {new: at[old] for old, new in ways if at[old].ended}
+        live = [(at[old], new) for old, new in ways if not at[old].ended]
+        for start in range(0, len(live), CHUNK):
+            some = live[start : start + CHUNK]
+            chosen = [choice(new[-1], False, dialogue.turn) for dialogue, new in some]
+            replies = [chosen_reply(d, one) for (d, _), one in zip(some, chosen, strict=True)]
+            closing = [number == CLOSE for number, _ in chosen]
+            taken = self.setting.converse([d for d, _ in some], replies, closing)
+            after.update({new: t.dialogue for (_, new), t in zip(some, taken, strict=True)})
+        return after
+
+
+def _until(sequence: tuple[int, ...], turn: int) -> tuple[int, ...]:
+    """Return the first strategies of a sequence; the last one is repeated."""
+    return (sequence + sequence[-1:] * turn)[:turn]
+
+
+def evaluator(kwargs: Mapping[str, Any], limit: int | None = None) -> Callable[[Any], dict[str, float]]:
+    """Return what plays a policy with all people of a split and says how it went.
+
+    Args:
+        kwargs: Keyword arguments of the environment, the split among them.
+        limit: Only the first people, by id.
+
+    Returns:
+        A function of a policy: ``score`` (mean final emotion, 0-100), ``success`` (share) and ``turns`` (mean).
+    """
+    stage = Stage(kwargs, limit=limit)
+
+    def evaluate(policy: Any) -> dict[str, float]:
+        scores = stage.play(policy)
+        return {
+            "score": float(np.mean([score.emotion for score in scores])),
+            "success": float(np.mean([score.outcome == "success" for score in scores])),
+            "turns": float(np.mean([score.turns for score in scores])),
+        }
+
+    return evaluate
