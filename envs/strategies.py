@@ -32,6 +32,8 @@ OTHER: Final = STRATEGIES.index("other")
 CLOSE: Final = STRATEGIES.index("close")
 INTENSITIES: Final = 3
 """0: the strategy alone and brief. 1: something told is restated first. 2: something told, and a feeling."""
+ANSWERING: Final = ("question", "reflection", "self_disclosure", "affirmation", "suggestion", "information")
+"""Strategies that do not pass over an outright question."""
 VIEWS: Final = {"reading": "read", "weighing": "weigh", "sizing": "fair"}
 """Kinds of perspectives that `information` gives, with the way of helping each goes with."""
 TRIED: Final = {"moved": 64, "held": 64, "eased": 0, "none": 0}
@@ -84,7 +86,11 @@ class _Speech:
         self.spoken = "\n".join(before.spoken)
 
     def reply(self, name: str, intensity: int | None) -> str:
-        said = " ".join([part for part in _SPOKEN[name](self, intensity) if part])
+        parts = [part for part in _SPOKEN[name](self, intensity) if part]
+        if name in ANSWERING and self.heard.last.at_issue:
+            # Whoever is asked outright says at least that it cannot be told yet; what is fair, `fair_reading` says.
+            parts.insert(len(parts) - 1, self.phrase("asked"))
+        said = " ".join(dict.fromkeys(parts))
         if said not in self.heard.spoken:
             return said
         others = (self.pattern("restate"), self.phrase("other"))
@@ -135,14 +141,16 @@ class _Speech:
         return self.heard.entry
 
     def fact(self, *but: str) -> str:
-        """Return something told, restated; by a pattern where the phrase book has none left."""
-        return (self.fresh(self.book.facts, but) if self.book else "") or (
-            "" if but else self.pattern("restate")
-        )
+        """Return something told, restated: by the phrase book, in other words once all was; or by a pattern."""
+        if self.book is None:
+            return "" if but else self.pattern("restate")
+        return self.fresh(self.book.facts, but) or self.fresh(self.book.again, but)
 
     def feeling(self) -> str:
-        """Return a feeling reflected."""
-        return (self.fresh(self.book.feelings) if self.book else "") or self.pattern("reflect")
+        """Return a feeling reflected; something told where none is known."""
+        if self.book is None:
+            return self.pattern("reflect")
+        return self.fresh(self.book.feelings) or self.fact()
 
     def before(self, intensity: int | None, natural: int) -> Iterator[str]:
         """Yield what an intensity puts before the strategy's own line."""
@@ -185,14 +193,25 @@ def _self_disclosure(speech: _Speech, intensity: int | None) -> Iterator[str]:
 
 
 def _affirmation(speech: _Speech, intensity: int | None) -> Iterator[str]:
-    yield from speech.before(intensity, 1)
-    yield (speech.fresh(speech.book.affirming) if speech.book else "") or speech.pattern("affirm")
+    yield from _led(speech, intensity)
+    if speech.book is None:
+        yield speech.pattern("affirm")
+    else:
+        yield speech.fresh(speech.book.affirming) or speech.phrase("affirmation")
 
 
 def _suggestion(speech: _Speech, intensity: int | None) -> Iterator[str]:
-    yield from speech.before(intensity, 1)
+    yield from _led(speech, intensity)
     known = speech.fresh(speech.book.suggesting) if speech.book else ""
     yield known or (speech.pattern("suggest") if speech.slots["n"] else speech.phrase("suggestion"))
+
+
+def _led(speech: _Speech, intensity: int | None) -> Iterator[str]:
+    """Yield what comes before a word that wants to be earned: a feeling with its reason, or what the intensity says."""
+    if intensity is None:
+        yield speech.feeling()
+    else:
+        yield from speech.before(intensity, 1)
 
 
 def _information(speech: _Speech, intensity: int | None) -> Iterator[str]:
@@ -230,16 +249,16 @@ def _other(speech: _Speech, intensity: int | None) -> Iterator[str]:
 
 
 def _fair_reading(speech: _Speech, intensity: int | None) -> Iterator[str]:
-    yield from speech.before(intensity, 0)
-    if intensity != 2:
-        yield speech.pattern("care")
+    """Weigh what is at issue, and never without kindness: honesty without it is only blunt."""
+    if intensity == 1:
+        yield speech.fact()
+    yield speech.pattern("care") if intensity in (0, 1) or speech.book is None else speech.feeling()
     if speech.book is None:
         yield speech.pattern("honest")
         return
     fair = speech.fresh(speech.book.fair)
     if not fair and (speech.heard.last.at_issue or not speech.fresh(speech.book.sizing)):
-        yield speech.fresh(speech.book.voiced)
-        yield speech.pattern("unsure")
+        yield speech.phrase("asked")
     else:
         yield fair or speech.fresh(speech.book.sizing)
 

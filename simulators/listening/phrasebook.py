@@ -19,7 +19,8 @@ from empathy_gym.simulators.scenario import Item
 class Entry:
     """The lines of one situation that what has been told allows, by kind; the latest told first.
 
-    `at_issue` says whether the user has just asked about a claim or objected to what was said on it.
+    `again` has other words for the facts. `at_issue` says whether the user has just asked about a claim or objected to
+    what was said on it.
     """
 
     facts: tuple[str, ...]
@@ -32,6 +33,7 @@ class Entry:
     suggesting: tuple[str, ...]
     fair: tuple[str, ...]
     voiced: tuple[str, ...]
+    again: tuple[str, ...]
     at_issue: bool
 
 
@@ -120,5 +122,6 @@ def entry(told: tuple[str, ...], raised: tuple[str, ...] = ()) -> Entry:
         voiced=tuple(
             line for claim in claims for _, fact in found if fact.id == claim.voiced_by for line in fact.say
         ),
+        again=tuple(line for _, fact in found for line in fact.say[1:]),
         at_issue=bool(raised),
     )
