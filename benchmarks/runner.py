@@ -19,10 +19,12 @@ from empathy_gym.agents import load_policy
 from empathy_gym.benchmarks.episodes import BATCH_SIZE, Player, Task, is_privileged
 from empathy_gym.benchmarks.folder import BenchFolder
 from empathy_gym.benchmarks.qualification import standing
+from empathy_gym.benchmarks.strategy_play import STRATEGY_ENV, StrategyPlayer, check_chooses
 from empathy_gym.benchmarks.summary import Row
 from empathy_gym.envs.instructions import instruction_for, instruction_hash
 from empathy_gym.envs.registry import ENVIRONMENTS
 from empathy_gym.envs.setting import ChatKwargs, ChatSetting, integer
+from empathy_gym.envs.strategy import split_kwargs
 from empathy_gym.simulators.config import SimulatorConfig
 from empathy_gym.simulators.engines.ledger import usage_since, usage_sum
 from empathy_gym.simulators.errors import ConfigError, unknown_name
@@ -84,7 +86,8 @@ class Bench:
     def __init__(self, config: BenchConfig, reports: Sequence[str | os.PathLike[str]] = ()) -> None:
         self.env_id = environment_id(config.env)
         self.config = config
-        self.setting = ChatSetting.make(config.kwargs())
+        strategic = self.env_id == STRATEGY_ENV
+        self.setting = ChatSetting.make(split_kwargs(config.kwargs())[0] if strategic else config.kwargs())
         if not config.policies:
             raise ConfigError("No policy; name at least one with --policy, e.g. --policy scripted:listener.")
         for policy in config.policies:
@@ -92,6 +95,9 @@ class Bench:
                 raise ConfigError(f"The policy {policy!r} is named twice; its episodes would be the same.")
         self.qualification = standing(self.setting.user, reports)
         self.policies = {spec: load_policy(spec) for spec in config.policies}
+        if strategic:
+            for spec, policy in self.policies.items():
+                check_chooses(policy, spec, self.env_id)
         limit = None if config.limit is None else integer("limit", config.limit, 1)
         self.scenarios = self.setting.scenarios[:limit]
         repeats, seed = integer("repeats", config.repeats, 1), integer("seed", config.seed, 0)
@@ -208,7 +214,8 @@ class Bench:
 
     def play(self, spec: str, tasks: Sequence[Task], batch_size: int = BATCH_SIZE) -> Iterator[EpisodeRecord]:
         """Yield the records of some of a policy's episodes, as they end."""
-        player = Player(self.setting, self.env_id, self.policies[spec], spec, batch_size=batch_size)
+        kind = StrategyPlayer if self.env_id == STRATEGY_ENV else Player
+        player = kind(self.setting, self.env_id, self.policies[spec], spec, batch_size=batch_size)
         self.players.append(player)
         return player.play(tasks)
 

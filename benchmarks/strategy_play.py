@@ -32,11 +32,7 @@ class StrategyPlayer(Player):
     """
 
     def __init__(self, setting: ChatSetting, env_id: str, policy: Any, spec: str, **options: Any) -> None:
-        if not callable(getattr(policy, "choose", None)):
-            raise ConfigError(
-                f"The policy {spec!r} says words, and the actions of {env_id} are strategies. Use strategy:NAME or "
-                "sb3:FILE.zip there, or play it on EmpathyChat-v0."
-            )
+        check_chooses(policy, spec, env_id)
         super().__init__(setting, env_id, policy, spec, **options)
         self._closing: list[bool] = []
 
@@ -51,6 +47,19 @@ class StrategyPlayer(Player):
 
     def _advance(self, dialogues: Sequence[Dialogue], replies: Sequence[str]) -> list[Transition]:
         return self.setting.converse(dialogues, replies, self._closing)
+
+
+def check_chooses(policy: Any, spec: str, env_id: str) -> None:
+    """Refuse a policy of words.
+
+    Raises:
+        ConfigError: If it has no `choose`.
+    """
+    if not callable(getattr(policy, "choose", None)):
+        raise ConfigError(
+            f"The policy {spec!r} says words, and the actions of {env_id} are strategies. Use strategy:NAME or "
+            "sb3:FILE.zip there, or play it on EmpathyChat-v0."
+        )
 
 
 class Stage:
