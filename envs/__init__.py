@@ -8,12 +8,14 @@ from empathy_gym.envs.info import unbatch_info
 from empathy_gym.envs.registry import register_envs
 from empathy_gym.envs.spaces import UnicodeText
 from empathy_gym.envs.strategy import EmpathyStrategyEnv
+from empathy_gym.envs.strategy_vector import EmpathyStrategyVectorEnv
 from empathy_gym.envs.wrappers import RecordEpisodes
 
 __all__ = [
     "EmpathyChatEnv",
     "EmpathyChatVectorEnv",
     "EmpathyStrategyEnv",
+    "EmpathyStrategyVectorEnv",
     "RecordEpisodes",
     "UnicodeText",
     "register_envs",

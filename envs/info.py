@@ -66,8 +66,8 @@ def batch_infos(infos: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
 
     Returns:
         For every key an array of shape (num_envs,) and a bool mask under ``_key``; dicts are batched
-        recursively. Integers, floats and bools are arrays of int64, float64 and bool, everything else is an
-        object array.
+        recursively. Integers, floats and bools are arrays of int64, float64 and bool, arrays are stacked (zeros
+        where there is none), everything else is an object array.
     """
     mask = np.array([info is not None for info in infos], dtype=np.bool_)
     return _batched([info for info in infos if info is not None], mask)
@@ -84,6 +84,10 @@ def _batched(infos: Sequence[Mapping[str, Any]], mask: NDArray[np.bool_]) -> dic
 
 def _column(values: Sequence[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
     kind = type(values[0])
+    if kind is np.ndarray:
+        rows = np.zeros((len(mask), *values[0].shape), dtype=values[0].dtype)
+        rows[mask] = values
+        return rows
     if len(values) == len(mask):
         return np.fromiter(values, dtype=kind if kind in _NUMBERS else object, count=len(values))
     if kind in _NUMBERS:

@@ -14,6 +14,7 @@ ENVIRONMENTS: Final[dict[str, dict[str, Any]]] = {
     },
     "EmpathyStrategy-v0": {
         "entry_point": "empathy_gym.envs.strategy:EmpathyStrategyEnv",
+        "vector_entry_point": "empathy_gym.envs.strategy_vector:EmpathyStrategyVectorEnv",
         "max_episode_steps": None,
     },
 }
