@@ -87,7 +87,7 @@ class Bench:
         self.env_id = environment_id(config.env)
         self.config = config
         strategic = self.env_id == STRATEGY_ENV
-        self.setting = ChatSetting.make(split_kwargs(config.kwargs())[0] if strategic else config.kwargs())
+        self.setting = ChatSetting.make(strategy_chat_kwargs(config) if strategic else config.kwargs())
         if not config.policies:
             raise ConfigError("No policy; name at least one with --policy, e.g. --policy scripted:listener.")
         for policy in config.policies:
@@ -96,8 +96,8 @@ class Bench:
         self.qualification = standing(self.setting.user, reports)
         self.policies = {spec: load_policy(spec) for spec in config.policies}
         if strategic:
-            for spec, policy in self.policies.items():
-                check_chooses(policy, spec, self.env_id)
+            for name, loaded in self.policies.items():
+                check_chooses(loaded, name, self.env_id)
         limit = None if config.limit is None else integer("limit", config.limit, 1)
         self.scenarios = self.setting.scenarios[:limit]
         repeats, seed = integer("repeats", config.repeats, 1), integer("seed", config.seed, 0)
@@ -218,6 +218,12 @@ class Bench:
         player = kind(self.setting, self.env_id, self.policies[spec], spec, batch_size=batch_size)
         self.players.append(player)
         return player.play(tasks)
+
+
+def strategy_chat_kwargs(config: BenchConfig) -> ChatKwargs:
+    """Return the keyword arguments of the conversation of EmpathyStrategy-v0, checked as there."""
+    kwargs: Any = config.kwargs()
+    return split_kwargs(kwargs)[0]
 
 
 def environment_id(name: str) -> str:

@@ -66,7 +66,7 @@ def batch_infos(infos: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
 
     Returns:
         For every key an array of shape (num_envs,) and a bool mask under ``_key``; dicts are batched
-        recursively. Integers, floats and bools are arrays of int64, float64 and bool, arrays are stacked (zeros
+        recursively (but for ``final_obs``). Integers, floats and bools are arrays of int64, float64 and bool, arrays are stacked (zeros
         where there is none), everything else is an object array.
     """
     mask = np.array([info is not None for info in infos], dtype=np.bool_)
@@ -77,7 +77,9 @@ def _batched(infos: Sequence[Mapping[str, Any]], mask: NDArray[np.bool_]) -> dic
     batch: dict[str, Any] = {}
     for key in infos[0] if infos else ():
         values = [info[key] for info in infos]
-        batch[key] = _batched(values, mask) if isinstance(values[0], dict) else _column(values, mask)
+        # As Gymnasium: last observations are kept one by one, also where they are dicts.
+        apart = key == "final_obs" or not isinstance(values[0], dict)
+        batch[key] = _column(values, mask) if apart else _batched(values, mask)
         batch[f"_{key}"] = mask.copy()
     return batch
 
