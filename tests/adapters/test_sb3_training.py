@@ -97,16 +97,14 @@ def test_a_run_that_diverges_stops_in_one_line_and_keeps_the_last_good_checkpoin
 
 
 def test_ppo_learns_more_than_its_untrained_self():
-    """A fixed easy task of three turns: the trained network has to beat the one it started from."""
+    """2,560 steps: the trained network has to beat the one it started from by ten points with the same people."""
     from empathy_gym.agents.policies.sb3 import SB3Policy
     from empathy_gym.agents.trainers.sb3 import make_envs, make_model
     from empathy_gym.benchmarks.strategy_play import evaluator
 
-    task = {"difficulty": "easy", "max_turns": 3}
-    run_ = TrainConfig(
-        num_envs=16, seed=1, settings={"n_steps": 32, "batch_size": 128, "n_epochs": 8}, **task
-    )
-    evaluate = evaluator({"scenarios": "train", **task}, limit=60)
+    settings = {"n_steps": 32, "batch_size": 128, "n_epochs": 8}
+    run_ = TrainConfig(num_envs=16, seed=1, settings=settings)
+    evaluate = evaluator({"scenarios": "train"}, limit=60)
     model = make_model(run_, make_envs(run_))
 
     def score():
@@ -114,7 +112,7 @@ def test_ppo_learns_more_than_its_untrained_self():
 
     before = score()
     model.learn(5 * 512)
-    assert score() > before + 3.0
+    assert score() > before + 10.0
 
 
 @pytest.mark.parametrize(
