@@ -83,6 +83,10 @@ class EmpathyChatEnv(ConversationEnv[str, str]):
         self.observation_space = UnicodeText()
         self.action_space = UnicodeText()
 
+    def recorded(self, action: str) -> tuple[str, None]:
+        """Return the last action as a record holds it: as it is."""
+        return action, None
+
     def _begun(self, dialogue: Dialogue) -> str:
         return dialogue.last_line
 

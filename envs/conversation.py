@@ -40,6 +40,7 @@ class ConversationEnv(gym.Env[O, A], Generic[O, A], abc.ABC):
         if "autoreset_mode" in kwargs:
             raise ConfigError("autoreset_mode is an argument of the vector environment; use gym.make_vec.")
         self.setting = ChatSetting.make(kwargs, also_valid=(*also_valid, "render_mode"))
+        self.kwargs: dict[str, Any] = {**kwargs}
         self.render_mode = checked_render_mode(render_mode)
         self._dialogue: Dialogue | None = None
 
@@ -50,6 +51,10 @@ class ConversationEnv(gym.Env[O, A], Generic[O, A], abc.ABC):
     @abc.abstractmethod
     def _taken(self, before: Dialogue, action: A) -> tuple[Transition, O]:
         """Return what an action comes to, and the observation after it."""
+
+    @abc.abstractmethod
+    def recorded(self, action: A) -> tuple[str, str | None]:
+        """Return the last action as a record holds it: as text, and the strategy it came to, if it was one."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

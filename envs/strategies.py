@@ -89,7 +89,7 @@ class _Speech:
         parts = [part for part in _SPOKEN[name](self, intensity) if part]
         if name in ANSWERING and self.heard.last.at_issue:
             # Whoever is asked outright says at least that it cannot be told yet; what is fair, `fair_reading` says.
-            parts.insert(len(parts) - 1, self.phrase("asked"))
+            parts.insert(len(parts) - 1, self.honest())
         said = " ".join(dict.fromkeys(parts))
         if said not in self.heard.spoken:
             return said
@@ -113,6 +113,10 @@ class _Speech:
         """Return a pattern filled with what the user said."""
         options = phrases()[name]
         return self.rotated(options if kind is None else options[kind])
+
+    def honest(self) -> str:
+        """Return a kind word to what is at issue that settles nothing, and takes nothing back."""
+        return self.phrase("objected" if self.heard.last.objects else "asked")
 
     def limit(self, kind: str, what: str) -> str:
         """Return a phrase that keeps to a stated limit."""
@@ -250,15 +254,16 @@ def _other(speech: _Speech, intensity: int | None) -> Iterator[str]:
 
 def _fair_reading(speech: _Speech, intensity: int | None) -> Iterator[str]:
     """Weigh what is at issue, and never without kindness: honesty without it is only blunt."""
-    if intensity == 1:
+    kinder = speech.heard.last.at_issue if intensity is None else intensity == 2
+    if intensity != 0 and not (kinder and intensity is None):
         yield speech.fact()
-    yield speech.pattern("care") if intensity in (0, 1) or speech.book is None else speech.feeling()
+    yield speech.feeling() if kinder else speech.pattern("care")
     if speech.book is None:
         yield speech.pattern("honest")
         return
     fair = speech.fresh(speech.book.fair)
     if not fair and (speech.heard.last.at_issue or not speech.fresh(speech.book.sizing)):
-        yield speech.phrase("asked")
+        yield speech.honest()
     else:
         yield fair or speech.fresh(speech.book.sizing)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Sequence
 from typing import Any, Final, Unpack
@@ -87,6 +88,7 @@ class EmpathyStrategyEnv(ConversationEnv[Observation, Action]):
     def __init__(self, *, render_mode: str | None = None, **kwargs: Unpack[StrategyKwargs]) -> None:
         chat, self.intensity, self.privileged = split_kwargs(kwargs)
         super().__init__(chat, OWN_KWARGS, render_mode)
+        self.kwargs = {**kwargs}
         self.observation_space = observation_space(self.privileged)
         self.action_space = action_space(self.intensity)
         self._strategies: tuple[str, ...] = ()
@@ -100,6 +102,11 @@ class EmpathyStrategyEnv(ConversationEnv[Observation, Action]):
         transition = self.setting.converse([before], [chosen_reply(before, chosen)], [chosen[0] == CLOSE])[0]
         self._strategies = (*self._strategies, STRATEGIES[chosen[0]])
         return transition, view(transition.dialogue, self._strategies, self.privileged)
+
+    def recorded(self, action: Action) -> tuple[str, str]:
+        """Return the last action as a record holds it: its numbers as JSON, and the strategy it came to."""
+        numbers = _numbers(action)
+        return json.dumps(numbers if self.intensity else numbers[0]), self._strategies[-1]
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return which actions may be taken now, as sb3-contrib's maskable agents ask for them.

@@ -14,7 +14,7 @@ from typing import Final
 from empathy_gym.simulators.dialogue import Message
 from empathy_gym.simulators.listening.hearing import STRANGER, asks, leaning, request_in, says_goodbye
 from empathy_gym.simulators.listening.hints import MODES, evidence
-from empathy_gym.simulators.listening.known import Parts, parts
+from empathy_gym.simulators.listening.known import RAISING, Parts, parts
 from empathy_gym.simulators.listening.phrasebook import Entry, entry
 from empathy_gym.simulators.listening.slots import LIMIT
 from empathy_gym.simulators.listening.wording import names, sentences, things, words
@@ -52,6 +52,7 @@ class Line:
         mood: Index into `MOODS`.
         evidence: How much it speaks for each way of helping, in the order of `hints.MODES`.
         at_issue: Whether it asks outright about a claim, or objects to what was said on one.
+        objects: Whether it is an objection.
         raised: Ids of the bundled claims that are at issue.
         request: One of `REQUESTS`, or None.
         limits: Kinds of the limits stated in it.
@@ -67,6 +68,7 @@ class Line:
     mood: int
     evidence: tuple[int, ...]
     at_issue: bool
+    objects: bool
     raised: tuple[str, ...]
     request: str | None
     limits: tuple[str, ...]
@@ -147,6 +149,7 @@ def hear(text: str, opening: bool = False) -> Line:
         mood=0 if opening else 3 if lean > 1 else 1 if lean < 0 else 2,
         evidence=evidence(" ".join(sentences(text)[-3:]), STRANGER),
         at_issue=not opening and asks(text),
+        objects=False,
         raised=(),
         request=request_in(text),
         limits=("topic",) if limit is not None else (),
@@ -157,7 +160,7 @@ def hear(text: str, opening: bool = False) -> Line:
 
 def _hear_known(text: str, taken: Parts, opening: bool) -> Line:
     """Return a line of a bundled user as it is heard: by the texts it is made of."""
-    raised = tuple(sorted({known.what for known in taken.texts if known.kind == "question"}))
+    raised = tuple(sorted({known.what for known in taken.texts if known.kind in RAISING}))
     limits = [known for known in taken.texts if known.kind == "limit"]
     tone, mood = ("none", 0) if opening else _tone(taken)
     requests = [known.what for known in taken.texts if known.kind == "request"]
@@ -170,6 +173,7 @@ def _hear_known(text: str, taken: Parts, opening: bool) -> Line:
         mood=mood,
         evidence=evidence(taken.rest) if taken.rest else NOTHING,
         at_issue=bool(raised),
+        objects=any(known.kind == "objection" for known in taken.texts),
         raised=raised,
         request=requests[0] if requests else None,
         limits=tuple(dict.fromkeys(known.what for known in limits)),

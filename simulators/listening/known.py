@@ -17,12 +17,19 @@ PREFIX: Final = 8
 """Characters by which a text is looked for."""
 
 
+TELLING: Final = frozenset({"reaction", "fact", "question", "objection"})
+"""Kinds of texts that hint at nothing."""
+RAISING: Final = frozenset({"question", "objection"})
+"""Kinds of texts by which a claim is at issue."""
+
+
 class Text(NamedTuple):
     """A text that a bundled user may say.
 
     Attributes:
         text: The text.
-        kind: ``"reaction"``, ``"fact"``, ``"question"`` (it is about a claim), ``"request"``, ``"limit"`` or ``"aside"``.
+        kind: ``"reaction"``, ``"fact"``, ``"question"`` or ``"objection"`` (about a claim), ``"request"``, ``"limit"`` or
+            ``"aside"``.
         what: Key of the reaction; id of the claim; kind of the request or the limit; ``"accepts"`` of an aside that
             takes a kind no; empty otherwise.
     """
@@ -74,7 +81,8 @@ def _texts() -> Iterator[Text]:
         yield from (Text(fact.text, "fact") for fact in situation.facts)
     for situation in {id(met): met for met, _ in situations().values()}.values():
         for claim in situation.claims:
-            yield from (Text(line, "question", claim.id) for line in (*claim.asks, *claim.pushbacks))
+            yield from (Text(line, "question", claim.id) for line in claim.asks)
+            yield from (Text(line, "objection", claim.id) for line in claim.pushbacks)
         for request in situation.requests:
             about = request.claim is not None
             yield Text(request.text, "question" if about else "request", request.claim or request.kind)
@@ -138,10 +146,10 @@ def parts(line: str) -> Parts:
             at += len(word) + 1
             continue
         texts.append(text)
-        if text.kind not in ("reaction", "fact", "question"):
+        if text.kind not in TELLING:
             untold.append(text.text)
         at += len(text.text) + 1
-    known = any(text.kind in ("reaction", "fact", "question") for text in texts)
+    known = any(text.kind in TELLING for text in texts)
     return Parts(
         tuple(texts), " ".join(" ".join(untold).split()) if known else None, " ".join(" ".join(rest).split())
     )

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from empathy_gym.simulators.listening.known import parts, situations
+from empathy_gym.simulators.listening.known import RAISING, parts, situations
 from empathy_gym.simulators.scenario import Item
 
 
@@ -72,7 +72,7 @@ def look_up(said: Sequence[str]) -> Entry | None:
     if not told:
         return None
     # What was just asked about, or objected to, comes first.
-    raised = [text.what for text in parts(said[-1]).texts if text.kind == "question"]
+    raised = [text.what for text in parts(said[-1]).texts if text.kind in RAISING]
     return entry(tuple(reversed(told)), tuple(sorted(set(raised))))
 
 
