@@ -10,7 +10,7 @@ import contextlib
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -33,9 +33,6 @@ from empathy_gym.simulators.library.compiler import library_hash
 from empathy_gym.simulators.llm.compose import LEDGER
 from empathy_gym.simulators.records import EpisodeRecord, package_version
 from empathy_gym.simulators.scenario import content_hash
-
-STRATEGY_ID: Final = "EmpathyStrategy-v0"
-"""The environment whose actions are strategies."""
 
 
 class BenchConfig(BaseModel):
@@ -233,13 +230,9 @@ def environment_id(name: str) -> str:
     """Return the id of an environment; a leading ``empathy_gym:`` is left out.
 
     Raises:
-        ConfigError: If there is none of this name, or its actions are not text.
+        ConfigError: If there is none of this name.
     """
     id_ = name.removeprefix("empathy_gym:")
     if id_ not in ENVIRONMENTS:
         raise unknown_name("environment", name, ENVIRONMENTS)
-    if id_ == STRATEGY_ID:
-        raise ConfigError(
-            f"{id_} is acted on by numbers, and what is run here speaks. Use EmpathyChat-v0: the users are the same."
-        )
     return id_

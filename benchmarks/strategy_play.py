@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from empathy_gym.agents import Reply, load_policy
-from empathy_gym.benchmarks.episodes import BATCH_SIZE, Player, Task
+from empathy_gym.benchmarks.episodes import BATCH_SIZE, Chosen, Live, Player, Task
 from empathy_gym.benchmarks.summary import Score
 from empathy_gym.envs.setting import ChatSetting, Transition, integer
-from empathy_gym.envs.strategies import CLOSE
+from empathy_gym.envs.strategies import CLOSE, OTHER, STRATEGIES
 from empathy_gym.envs.strategy import choice, chosen_reply, split_kwargs
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue
-from empathy_gym.simulators.errors import ConfigError
+from empathy_gym.simulators.errors import ConfigError, EmpathyGymError
 from empathy_gym.simulators.scenario import Scenario
 
 STRATEGY_ENV: Final = "EmpathyStrategy-v0"
@@ -34,19 +35,35 @@ class StrategyPlayer(Player):
     def __init__(self, setting: ChatSetting, env_id: str, policy: Any, spec: str, **options: Any) -> None:
         check_chooses(policy, spec, env_id)
         super().__init__(setting, env_id, policy, spec, **options)
-        self._closing: list[bool] = []
+        self.intensity = bool(getattr(policy, "intensity", False))
+        if self.intensity:
+            self.env_kwargs = {**self.env_kwargs, "intensity": True}
 
-    def _ask(self, live: Sequence[Any]) -> list[Reply]:
+    def _ask(self, live: Sequence[Live]) -> list[Reply]:
         actions = self._call("choose", [self._conversation(episode) for episode in live])
-        chosen = [
-            choice(action, bool(getattr(self.policy, "intensity", False)), episode.dialogue.turn)
-            for action, episode in zip(actions, live, strict=True)
-        ]
-        self._closing = [number == CLOSE for number, _ in chosen]
-        return [Reply(chosen_reply(episode.dialogue, one)) for episode, one in zip(live, chosen, strict=True)]
+        if not isinstance(actions, Sequence) or len(actions) != len(live):
+            raise EmpathyGymError(
+                f"The policy {self.spec!r} must return a list of {len(live)} actions from choose(), one for each "
+                f"conversation; got {actions!r:.80}."
+            )
+        for episode, action in zip(live, actions, strict=True):
+            number, intensity = choice(action, self.intensity, episode.dialogue.turn)
+            raw = np.asarray(action).reshape(-1).tolist()
+            episode.chosen = Chosen(number, intensity, json.dumps(raw if self.intensity else raw[0]))
+        return [Reply(chosen_reply(episode.dialogue, _pair(episode))) for episode in live]
 
-    def _advance(self, dialogues: Sequence[Dialogue], replies: Sequence[str]) -> list[Transition]:
-        return self.setting.converse(dialogues, replies, self._closing)
+    def _advance(self, live: Sequence[Live], replies: Sequence[str]) -> list[Transition]:
+        closing = [_pair(episode)[0] == CLOSE for episode in live]
+        return self.setting.converse([episode.dialogue for episode in live], replies, closing)
+
+    def _recorded(self, episode: Live, reply: Reply) -> tuple[str | None, str | None]:
+        return (episode.chosen.raw if episode.chosen else None), STRATEGIES[_pair(episode)[0]]
+
+
+def _pair(episode: Live) -> tuple[int, int | None]:
+    """Return the strategy and the intensity of an episode's latest action."""
+    chosen = episode.chosen or Chosen(OTHER, None, "")
+    return chosen.number, chosen.intensity
 
 
 def check_chooses(policy: Any, spec: str, env_id: str) -> None:

@@ -66,8 +66,8 @@ def batch_infos(infos: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
 
     Returns:
         For every key an array of shape (num_envs,) and a bool mask under ``_key``; dicts are batched
-        recursively (but for ``final_obs``). Integers, floats and bools are arrays of int64, float64 and bool, arrays are stacked (zeros
-        where there is none), everything else is an object array.
+        recursively (but for ``final_obs``). Integers, floats and bools are arrays of int64, float64 and bool,
+        arrays are stacked (zeros where there is none), everything else is an object array.
     """
     mask = np.array([info is not None for info in infos], dtype=np.bool_)
     return _batched([info for info in infos if info is not None], mask)
