@@ -175,7 +175,7 @@ def _question(speech: _Speech, intensity: int | None) -> Iterator[str]:
 
 
 def _restatement(speech: _Speech, intensity: int | None) -> Iterator[str]:
-    first = speech.fact()
+    first = speech.fact() or speech.pattern("restate")
     yield first
     if intensity is None or intensity == 1:
         yield speech.fact(first)
