@@ -125,5 +125,19 @@ def unbatch_info(infos: Mapping[str, Any], index: int) -> dict[str, Any]:
     return info
 
 
+def unbatch_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]:
+    """Return the info of every sub-environment as `unbatch_info` does, in a fraction of the time."""
+    told: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+    for key, value in infos.items():
+        if key in FINAL_KEYS or _is_mask(key, infos):
+            continue
+        mask = infos.get(f"_{key}")
+        items = unbatch_infos(value, num_envs) if isinstance(value, dict) else value.tolist()
+        for i, item in enumerate(items):
+            if mask is None or mask[i]:
+                told[i][key] = item
+    return told
+
+
 def _is_mask(key: str, infos: Mapping[str, Any]) -> bool:
     return key.startswith("_") and key[1:] in infos

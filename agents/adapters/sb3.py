@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from empathy_gym.envs.info import unbatch_info
+from empathy_gym.envs.info import unbatch_infos
 from empathy_gym.simulators.engines.prompting import require
 from empathy_gym.simulators.errors import ConfigError
 
@@ -99,7 +99,7 @@ class SB3VecEnv(_VecEnv):  # type: ignore[misc]
         names = dict.fromkeys(name for options in self._options for name in options)
         options = {name: [given.get(name) for given in self._options] for name in names}
         observations, infos = self.envs.reset(seed=list(self._seeds), options=options or None)
-        self.reset_infos = [unbatch_info(infos, i) for i in range(self.num_envs)]
+        self.reset_infos = unbatch_infos(infos, self.num_envs)
         self._returns[:], self._lengths[:] = 0.0, 0
         self._reset_seeds()
         self._reset_options()
@@ -125,20 +125,20 @@ class SB3VecEnv(_VecEnv):  # type: ignore[misc]
         dones: NDArray[np.bool_] = terminated | truncated
         self._returns += rewards
         self._lengths += 1
-        told = [
-            self._ended(i, infos, bool(truncated[i])) if dones[i] else unbatch_info(infos, i)
-            for i in range(self.num_envs)
-        ]
+        told = unbatch_infos(infos, self.num_envs)
+        if dones.any():
+            finals = unbatch_infos(infos["final_info"], self.num_envs)
+            for i in map(int, np.flatnonzero(dones)):
+                self.reset_infos[i] = told[i]
+                told[i] = self._ended(i, finals[i], infos["final_obs"][i])
         for info, cut in zip(told, truncated, strict=True):
             info["TimeLimit.truncated"] = bool(cut)
         self._returns[dones], self._lengths[dones] = 0.0, 0
         return self._shown(observations), rewards.astype(np.float32), dones, told
 
-    def _ended(self, i: int, infos: Mapping[str, Any], cut: bool) -> dict[str, Any]:
-        """Return the info of an episode's end; that of the next one's beginning goes to `reset_infos`."""
-        self.reset_infos[i] = unbatch_info(infos, i)
-        info = unbatch_info(infos["final_info"], i)
-        info["terminal_observation"] = self._shown(infos["final_obs"][i])
+    def _ended(self, i: int, info: dict[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the info of an episode's end, with what Stable-Baselines3 looks for in it."""
+        info["terminal_observation"] = self._shown(last)
         info["is_success"] = info.get("outcome") == "success"
         info["episode"] = {
             "r": float(self._returns[i]),

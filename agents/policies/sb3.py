@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from empathy_gym.agents.policies.strategic import Action, StrategyPolicy
 from empathy_gym.agents.policy import Conversation
 from empathy_gym.agents.trainers.sb3_files import algorithm_of, check_note, file_hash, read_note
-from empathy_gym.agents.trainers.sb3_settings import ALGORITHMS
+from empathy_gym.agents.trainers.sb3_settings import ALGORITHMS, own_randomness
 from empathy_gym.envs.strategies import CLOSE, INTENSITIES, STRATEGIES
 from empathy_gym.envs.strategy import EARLIEST_CLOSE, action_space
 from empathy_gym.envs.strategy_observation import observation_space, observe
@@ -78,7 +78,8 @@ class SB3Policy(StrategyPolicy):
             check_note(path, note, {"env": ENV_ID})
         class_ = ALGORITHMS[algo].load_class()
         try:
-            model = class_.load(path, device="cpu")
+            with own_randomness():
+                model = class_.load(path, device="cpu")
         except Exception as error:  # what unpickling raises is anything
             first = (str(error).splitlines() or [""])[0]
             raise ConfigError(f"{path} cannot be loaded: {type(error).__name__}: {first:.200}") from None

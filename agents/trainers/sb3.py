@@ -10,17 +10,14 @@ when training ends.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import gymnasium as gym
-import numpy as np
 
 from empathy_gym.agents.adapters.sb3 import STRATEGY_ENV, SB3VecEnv, check_spaces
 from empathy_gym.agents.policies.sb3 import SB3Policy
@@ -36,7 +33,7 @@ from empathy_gym.agents.trainers.sb3_files import (
     read_note,
     read_state,
 )
-from empathy_gym.agents.trainers.sb3_settings import ALGORITHMS, Annealed, TrainConfig
+from empathy_gym.agents.trainers.sb3_settings import ALGORITHMS, Annealed, TrainConfig, own_randomness
 from empathy_gym.simulators.engines.prompting import require
 from empathy_gym.simulators.errors import ConfigError, EmpathyGymError
 from empathy_gym.simulators.hashing import plain
@@ -155,7 +152,7 @@ def train(
         EmpathyGymError: If the run diverges. The last good checkpoint is kept.
         KeyboardInterrupt: As it came; the last checkpoint is kept.
     """
-    with _own_randomness():
+    with own_randomness():
         return _Run(config.checked(), Path(out), evaluate, progress, notice).train(resume, tensorboard)
 
 
@@ -188,6 +185,8 @@ class _Run:
             self._resume()
         else:
             self._begin()
+        if not tensorboard:  # otherwise Stable-Baselines3 makes a folder of its own under /tmp
+            self.model.set_logger(require("stable_baselines3.common.logger", "sb3").Logger(None, []))
         missing = self.config.steps - self.model.num_timesteps
         callback = TrainingCallback(self.schedules, self.progress)
         if missing > 0:
@@ -276,7 +275,7 @@ class _Run:
         if self.evaluate is None:
             return
         policy = SB3Policy(self.model, self.config.algo, hidden=self.config.hidden)
-        with _own_randomness():
+        with own_randomness():
             found = {"step": float(step), **self.evaluate(policy)}
         for name, value in found.items():
             self.model.logger.record(f"eval/{name}", value)
@@ -296,16 +295,3 @@ def _write_json(path: Path, value: Any) -> None:
     draft = path.with_suffix(".json.tmp")
     draft.write_text(f"{json.dumps(value, indent=2)}\n", "ascii")
     os.replace(draft, path)
-
-
-@contextlib.contextmanager
-def _own_randomness() -> Iterator[None]:
-    """Put the global generators back afterwards as they were."""
-    torch = require("torch", "sb3")
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])

@@ -5,11 +5,14 @@ Nothing here imports Stable-Baselines3, so that a wrong name is told before anyt
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict
 
@@ -131,7 +134,6 @@ class TrainConfig(BaseModel):
     max_turns: int | None = None
     initial_emotion: int | None = None
     intensity: bool = False
-    privileged: bool = False
     hidden: tuple[str, ...] = ()
     """Keys of the observation that the policy sees as zeros."""
     stock: bool = False
@@ -167,7 +169,7 @@ class TrainConfig(BaseModel):
         for name in ("difficulty", "max_turns", "initial_emotion"):
             if getattr(self, name) is not None:
                 kwargs[name] = getattr(self, name)
-        return kwargs | {name: True for name in ("intensity", "privileged") if getattr(self, name)}
+        return {**kwargs, "intensity": True} if self.intensity else kwargs
 
     def all_settings(self) -> dict[str, Any]:
         """Return every setting, those of the defaults and those given."""
@@ -213,3 +215,16 @@ def _number(value: Any) -> Any:
         except ValueError:
             return value
     return value
+
+
+@contextlib.contextmanager
+def own_randomness() -> Iterator[None]:
+    """Put the global generators back afterwards as they were; Stable-Baselines3 seeds them, also when it loads."""
+    torch = require("torch", "sb3")
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
