@@ -145,8 +145,8 @@ def test_no_reply_claims_to_be_human_or_an_invented_past():
         for name in ("self_disclosure", "comfort", "other", "close")
         for text in strategy_phrases()[name]
     ).lower()
-    claims = r"\b(human|person|happened to me|my own (family|mother|sister|friend|past)|when i was|i remember when|years ago)\b"
-    assert not re.search(claims, lines)
+    past = r"happened to me|my own (family|mother|sister|friend|past)|when i was|i remember when|years ago"
+    assert not re.search(rf"\b(human|person|{past})\b", lines)
 
 
 def test_what_should_be_declined_is_declined_by_boundary():

@@ -265,7 +265,7 @@ def test_hints_of_a_user_speak_for_what_helps():
     right = total = 0
     env = gym.make(ID, scenarios="test")
     for scenario in env.unwrapped.scenarios[::4]:
-        opening, _ = env.reset(seed=0, options={"scenario": scenario.id})
+        env.reset(seed=0, options={"scenario": scenario.id})
         text = env.unwrapped.dialogue.last_line
         said = [{"role": "user", "content": text}, {"role": "assistant", "content": "Hm."}]
         reaction = scenario.speech.reactions["flat_mid"][0]
