@@ -40,7 +40,7 @@ class SB3Policy(StrategyPolicy):
         fingerprint: What it is called in manifests.
 
     Raises:
-        ConfigError: If the model is of another environment.
+        ConfigError: If actions are to be drawn that have no probabilities (dqn).
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class SB3Policy(StrategyPolicy):
         fingerprint: str | None = None,
     ) -> None:
         super().__init__()
+        if algo == "dqn" and not deterministic:
+            raise ConfigError("dqn has values and no probabilities to draw by; use deterministic=True.")
         self.model, self.algorithm = model, ALGORITHMS[algo]
         self.hidden, self.deterministic = tuple(hidden), deterministic
         self.intensity = not hasattr(model.action_space, "n")

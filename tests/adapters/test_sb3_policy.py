@@ -69,6 +69,10 @@ def _request(setting, scenario):
 def test_results_do_not_depend_on_the_batch(trained, setting, deterministic):
     from empathy_gym.agents.policies.sb3 import SB3Policy
 
+    if trained.parent.name.startswith("dqn") and not deterministic:
+        with pytest.raises(ConfigError, match="no probabilities"):
+            SB3Policy.load(trained, deterministic=False)
+        return
     runs = [
         scores(Player(setting, "EmpathyChat-v0", policy, "p", batch_size=size), setting)
         for size in (1, PEOPLE)
@@ -82,10 +86,11 @@ def test_drawing_leaves_the_global_generator_alone(trained, setting):
 
     from empathy_gym.agents.policies.sb3 import SB3Policy
 
+    likeliest = trained.parent.name.startswith("dqn")
     torch.manual_seed(3)
     expected = torch.rand(1).item()
     torch.manual_seed(3)
-    scores(Player(setting, "EmpathyChat-v0", SB3Policy.load(trained, deterministic=False), "p"), setting)
+    scores(Player(setting, "EmpathyChat-v0", SB3Policy.load(trained, deterministic=likeliest), "p"), setting)
     assert torch.rand(1).item() == expected
 
 
