@@ -1,7 +1,7 @@
 """The best fixed sequence of strategies: what can be had without listening at all.
 
 A learner has to beat this to have learnt to listen. Sequences are drawn at random, and the search is one of
-successive halving: all are played with a few people, the best tenth of them with more, and so on, the last ones with
+successive halving: all are played with a few people, the best twentieth of them with more, and so on, the last ones with
 everybody. Then each place of the winner is tried with each other strategy (coordinate ascent), which no plain random
 search has: the baseline is meant to be hard. Users of `train` only; nothing of `test` is seen.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from empathy_gym.simulators.scenario import Scenario
 
 LENGTH: Final = 8
-RUNGS: Final = ((1.0, 3), (0.1, 24), (0.01, 160), (0.001, 10_000))
+RUNGS: Final = ((1.0, 2), (0.05, 24), (0.005, 160), (0.0005, 10_000))
 """Share of the sequences that is played at each rung, and with how many people (at most everybody)."""
 ASCENT: Final = 160
 """People with whom changes of the winner are played."""

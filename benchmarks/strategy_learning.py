@@ -149,7 +149,7 @@ def run_table(config: TableConfig, out: Path, *, notice: Notice = lambda text: N
     )
     for name in config.learners:
         rows.append(_learner(name, config, stage, out, notice))
-        write_json(out / "table.json", _as_json(config, rows, found))
+    write_json(out / "table.json", _as_json(config, rows, found))
     path = out / "table.md"
     path.write_text(markdown(rows), "utf-8")
     return path
