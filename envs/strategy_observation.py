@@ -173,6 +173,8 @@ def _left(listened: Heard) -> list[float]:
     if listened.entry is None:
         return [0.0] * len(KINDS)
     spoken = "\n".join(listened.spoken)
+    if not spoken:
+        return [len(getattr(listened.entry, kind)) / MANY["left"] for kind in KINDS]
     return [
         sum([line not in spoken for line in getattr(listened.entry, kind)]) / MANY["left"] for kind in KINDS
     ]

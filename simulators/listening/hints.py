@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from empathy_gym.simulators.library.compiler import bundled_situations
 from empathy_gym.simulators.listening.wording import sentences, words
 
 MODES: Final = {
@@ -82,6 +81,8 @@ def _features(text: str) -> Iterator[str]:
 
 def _lines() -> Iterator[tuple[str, str]]:
     """Yield the hints of the situations of `train` with their ways of helping, and the ends of the facts."""
+    from empathy_gym.simulators.library.compiler import bundled_situations
+
     for source in bundled_situations():
         if source.split != "train":
             continue

@@ -10,7 +10,6 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from empathy_gym.simulators.library.compiler import apply_twin, bundled_situations, load_temperaments
 from empathy_gym.simulators.scenario import Fact, Situation
 
 PREFIX: Final = 8
@@ -65,6 +64,8 @@ def situations() -> Mapping[str, tuple[Situation, Fact]]:
 
 @functools.cache
 def _all_situations() -> tuple[Situation, ...]:
+    from empathy_gym.simulators.library.compiler import apply_twin, bundled_situations
+
     return tuple(
         situation
         for source in bundled_situations()
@@ -74,6 +75,8 @@ def _all_situations() -> tuple[Situation, ...]:
 
 def _texts() -> Iterator[Text]:
     """Yield every text; where one is met twice, what comes first is what it counts as."""
+    from empathy_gym.simulators.library.compiler import bundled_situations, load_temperaments
+
     for temperament in load_temperaments():
         for reaction, options in temperament.reactions.items():
             yield from (Text(line, "reaction", reaction) for line in options)

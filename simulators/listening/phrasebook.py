@@ -8,11 +8,12 @@ emotion, not what is still untold. Users from elsewhere are not in it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from empathy_gym.simulators.listening.known import RAISING, parts, situations
-from empathy_gym.simulators.scenario import Item
+from empathy_gym.simulators.scenario import Item, Situation
 
 
 @dataclass(frozen=True)
@@ -87,32 +88,36 @@ def entry(told: tuple[str, ...], raised: tuple[str, ...] = ()) -> Entry:
     found = [situations()[text] for text in told]
     # A twin shares facts with its siblings: the one that knows most of what was told is the one meant.
     every = set(told)
-    situation = max((s for s, _ in found), key=lambda s: sum(f.text in every for f in s.facts))
+    situations_met = {id(met): met for met, _ in found}.values()
+    situation = max(situations_met, key=lambda met: sum([fact.text in every for fact in met.facts]))
     rank = {fact.id: at for at, (_, fact) in enumerate(found)}
+    sheet = _sheet(situation)
 
-    def about(items: Sequence[Item]) -> tuple[str, ...]:
+    def about(kind: str) -> tuple[str, ...]:
         """Return the lines of items that rest on something told, those on the latest fact first."""
         allowed = []
-        for item in items:
-            told_by = getattr(item, "fact", None)
-            refs = rests_on(item) or ((told_by,) if told_by else ())
-            if not refs or any(ref in rank for ref in refs):
-                allowed.append((min((rank[ref] for ref in refs if ref in rank), default=len(rank)), item))
-        return tuple(lines_of([item for _, item in sorted(allowed, key=lambda pair: pair[0])]))
+        for refs, say in sheet[kind]:
+            ranks = [rank[ref] for ref in refs if ref in rank]
+            if ranks or not refs:
+                allowed.append((min(ranks, default=len(rank)), say))
+        allowed.sort(key=operator.itemgetter(0))
+        return tuple(
+            [line for _, say in allowed for line in say[:1]]
+            + [line for _, say in allowed for line in say[1:]]
+        )
 
     latest = {topic for _, fact in found[:2] for topic in fact.topics}
     topics = sorted(situation.topics, key=lambda topic: topic.id not in latest)
-    views = situation.perspectives
     claims = sorted(situation.claims, key=lambda claim: claim.id not in raised)
     return Entry(
         facts=tuple(line for _, fact in found for line in fact.say[:1]),
-        feelings=about([f for f in situation.feelings if f.held]),
+        feelings=about("feelings"),
         topics=tuple(line for topic in topics for line in topic.say),
-        affirming=about(situation.strengths),
-        reading=about([p for p in views if p.kind == "other"]),
-        weighing=about([p for p in views if p.kind == "both_sides"]),
-        sizing=about([p for p in views if p.kind == "proportion"]),
-        suggesting=about([*situation.constraints, *situation.attempts]),
+        affirming=about("affirming"),
+        reading=about("reading"),
+        weighing=about("weighing"),
+        sizing=about("sizing"),
+        suggesting=about("suggesting"),
         fair=tuple(
             line
             for claim in claims
@@ -125,3 +130,24 @@ def entry(told: tuple[str, ...], raised: tuple[str, ...] = ()) -> Entry:
         again=tuple(line for _, fact in found for line in fact.say[1:]),
         at_issue=bool(raised),
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _sheet(situation: Situation) -> Mapping[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]]:
+    """Return what could be said of a situation's items by kind: the facts each rests on, and its lines."""
+    views = situation.perspectives
+    kinds: dict[str, Sequence[Item]] = {
+        "feelings": [feeling for feeling in situation.feelings if feeling.held],
+        "affirming": situation.strengths,
+        "reading": [view for view in views if view.kind == "other"],
+        "weighing": [view for view in views if view.kind == "both_sides"],
+        "sizing": [view for view in views if view.kind == "proportion"],
+        "suggesting": [*situation.constraints, *situation.attempts],
+    }
+    return {kind: tuple((_refs(item), item.say) for item in items) for kind, items in kinds.items()}
+
+
+def _refs(item: Item) -> tuple[str, ...]:
+    """Return the facts by which an item becomes known; none if it may be spoken of from the start."""
+    told_by = getattr(item, "fact", None)
+    return rests_on(item) or ((told_by,) if told_by else ())

@@ -311,3 +311,10 @@ def test_a_simulator_that_is_not_the_packaged_rule_is_never_ranked(tmp_path, ben
 def test_a_name_or_number_that_is_not_valid_is_refused(config, message):
     with pytest.raises(ConfigError, match=message):
         Bench(BenchConfig(**{"policies": ("scripted:echo",), **config}))
+
+
+def test_an_environment_without_words_is_refused_in_one_line():
+    from empathy_gym.benchmarks.runner import environment_id
+
+    with pytest.raises(ConfigError, match=r"EmpathyStrategy-v0 is acted on by numbers.*Use EmpathyChat-v0"):
+        environment_id("empathy_gym:EmpathyStrategy-v0")

@@ -195,6 +195,13 @@ def test_any_user_can_be_left(simulator):
         assert info["messages"][-1]["role"] == "user" and info["messages"][-1]["content"]
 
 
+def test_a_fault_in_the_answer_to_a_goodbye_is_no_score():
+    env = gym.make(ID, simulator="empathy_test_parts:MuteSpeaker", reward="final")
+    _, reward, terminated, truncated, info = play(env, [QUESTION, REFLECTION, CLOSE], seed=5)[-1]
+    assert (reward, terminated, truncated, info["outcome"]) == (0.0, False, True, "fault")
+    assert "no answer" in info["sim_fault"] and len(info["messages"]) == 5
+
+
 # -- what is seen ------------------------------------------------------------------------------------
 
 
