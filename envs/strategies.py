@@ -84,13 +84,18 @@ class _Speech:
         self.heard, self.messages, self.seed = before, messages, seed
         self.turn = len(before.spoken)
         self.spoken = "\n".join(before.spoken)
+        self.parts: list[str] = []
 
     def reply(self, name: str, intensity: int | None) -> str:
-        parts = [part for part in _SPOKEN[name](self, intensity) if part]
+        # One by one: what is said already in this reply is not said again in it.
+        for part in _SPOKEN[name](self, intensity):
+            if part and part not in self.parts:
+                self.parts.append(part)
+        parts = self.parts
         if name in ANSWERING and self.heard.last.at_issue:
             # Whoever is asked outright says at least that it cannot be told yet; what is fair, `fair_reading` says.
             parts.insert(len(parts) - 1, self.honest())
-        said = " ".join(dict.fromkeys(parts))
+        said = " ".join(parts)
         if said not in self.heard.spoken:
             return said
         others = (self.pattern("restate"), self.phrase("other"))
@@ -134,10 +139,10 @@ class _Speech:
             found = found or said
         return found
 
-    @functools.cached_property
+    @property
     def slots(self) -> dict[str, str]:
-        """What patterns are filled with."""
-        return slots(self.messages)
+        """What patterns are filled with: other words than those of this reply so far, where there are others."""
+        return _slots(self.heard, " ".join(self.parts))
 
     @property
     def book(self) -> Entry | None:
@@ -163,6 +168,14 @@ class _Speech:
             yield self.fact()
         if level >= 2:
             yield self.feeling()
+
+
+@functools.lru_cache(maxsize=256)
+def _slots(before: Heard, so_far: str) -> dict[str, str]:
+    """Return the slots of a conversation in which a reply has begun."""
+    said: list[Message] = [{"role": "user", "content": line.text} for line in before.lines]
+    spoken: list[Message] = [{"role": "assistant", "content": reply} for reply in (*before.spoken, so_far)]
+    return slots([*said, *spoken])
 
 
 # -- the strategies, each as the parts of a reply --------------------------------------------------------------
@@ -213,13 +226,14 @@ def _suggestion(speech: _Speech, intensity: int | None) -> Iterator[str]:
 def _led(speech: _Speech, intensity: int | None) -> Iterator[str]:
     """Yield what comes before a word that wants to be earned: a feeling with its reason, or what the intensity says."""
     if intensity is None:
-        yield speech.feeling()
+        # Patterns rest on the user's words as they are.
+        yield speech.feeling() if speech.book else ""
     else:
         yield from speech.before(intensity, 1)
 
 
 def _information(speech: _Speech, intensity: int | None) -> Iterator[str]:
-    yield from speech.before(intensity, 1)
+    yield from speech.before(intensity, 1 if speech.book else 0)
     yield _view(speech)
 
 
@@ -254,10 +268,10 @@ def _other(speech: _Speech, intensity: int | None) -> Iterator[str]:
 
 def _fair_reading(speech: _Speech, intensity: int | None) -> Iterator[str]:
     """Weigh what is at issue, and never without kindness: honesty without it is only blunt."""
-    kinder = speech.heard.last.at_issue if intensity is None else intensity == 2
-    if intensity != 0 and not (kinder and intensity is None):
+    asked = speech.book is not None and speech.heard.last.at_issue
+    if intensity in (1, 2) or (intensity is None and speech.book is not None and not asked):
         yield speech.fact()
-    yield speech.feeling() if kinder else speech.pattern("care")
+    yield speech.feeling() if intensity == 2 or (intensity is None and asked) else speech.pattern("care")
     if speech.book is None:
         yield speech.pattern("honest")
         return

@@ -32,12 +32,14 @@ def slots(messages: Sequence[Message]) -> dict[str, str]:
     used = " ".join(m["content"] for m in messages if m["role"] == "assistant").lower()
     told = [" ".join(sentences(line)[at > 0 :]) for at, line in enumerate(said)][::-1]
     named = [t for text in told for t in things(text) if t not in avoided]
-    a, b = [*([t for t in named if t not in used] or named), "all of that", "the rest of it"][:2]
-    quotes = [c for text in told for c in clauses(text, 4, 8)]
+    quotes = [c for text in told for c in clauses(text, 4, 8) if not LIMIT.search(c)]
     fresh = [c for c in quotes if c.lower() not in used] or quotes or ["that's how it went"]
     mine = [c for c in fresh if c.lower().startswith("you ")] or ["you kept going"]
     people = [n for line in reversed(said) for n in names(line) if n.lower() not in avoided]
     quote, own = lower_first(fresh[0]), lower_first(mine[0])
+    # What a clause has in it already is not named beside it.
+    beside = [t for t in named if t not in f"{quote} {own}".lower()]
+    a, b = [*([t for t in beside if t not in used] or beside), "all of that", "the rest of it"][:2]
     return {
         "a": a,
         "b": b,

@@ -183,3 +183,18 @@ def test_small_talk_at_a_goodbye_lets_go():
 def test_an_unknown_strategy_is_refused(strategy):
     with pytest.raises(ConfigError, match="strategy"):
         realise(strategy, STRANGER)
+
+
+def test_a_reply_to_a_stranger_says_nothing_twice():
+    for strategy in STRATEGIES:
+        for intensity in (None, *range(INTENSITIES)):
+            for seed in range(10):
+                said = realise(strategy, STRANGER, seed, intensity)
+                for clause in (
+                    "the neighbour",
+                    "in the empty room",
+                    "practised every week",
+                    "told her so",
+                    "she says",
+                ):
+                    assert said.lower().count(clause) <= 1, said
