@@ -94,7 +94,7 @@ class Played:
         emotions: Final emotion of each person, the mean over seeds; shape (people,).
         successes: Share of seeds with success, likewise.
         by_seed: Mean final emotion and success rate of each seed.
-        speed: Environment steps a second while learning, learner included; 0 where nothing is learnt.
+        speed: Environment steps in a second of processor time, learner included; 0 where nothing is learnt.
         about: What a reader needs to know.
     """
 
@@ -208,27 +208,30 @@ def _trained(run: TrainConfig, folder: Path, notice: Notice) -> tuple[str, float
 
     timing = folder / "speed.json"
     if not timing.exists():
-        inside = 0.0
+        inside = np.zeros(2)
         judge = evaluator({"scenarios": "validation"})
 
         def evaluate(policy: Any) -> Mapping[str, float]:
-            nonlocal inside
-            begun = time.perf_counter()
+            start = _clocks()
             found = judge(policy)
-            inside += time.perf_counter() - begun
+            inside[:] += _clocks() - start
             return found
 
-        begun = time.perf_counter()
+        begun = _clocks()
         resume = (folder / LAST).exists()
         done = train(run, folder, evaluate=None if run.stock else evaluate, resume=resume, notice=notice)
-        seconds = time.perf_counter() - begun - inside
+        wall, processor = (float(seconds) for seconds in _clocks() - begun - inside)
         # A resumed run has taken only some of its steps in this time.
-        speed = 0.0 if resume else done.steps / seconds
-        write_json(
-            timing, {"steps": done.steps, "seconds": seconds, "speed": speed, "path": done.best_path.name}
-        )
+        speed = 0.0 if resume else done.steps / processor
+        taken = {"steps": done.steps, "seconds": wall, "processor_seconds": processor, "speed": speed}
+        write_json(timing, {**taken, "path": done.best_path.name})
     told = json.loads(timing.read_text("ascii"))
     return f"sb3:{folder / told['path']}", float(told["speed"])
+
+
+def _clocks() -> NDArray[np.float64]:
+    """Return the time of the clock and of this process's processors, in seconds."""
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 # -- tables ----------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def sb3(
     steps: Annotated[int, typer.Option(help="Environment steps.")] = 200_000,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/sb3"),
-    num_envs: Annotated[int, typer.Option(help="Conversations at a time.")] = 32,
+    num_envs: Annotated[int, typer.Option(help="Conversations at a time.")] = 16,
     scenarios: Annotated[str, typer.Option(help="Who to learn from: train, a path, or a plug-in.")] = "train",
     validation: Annotated[str, typer.Option(help="Who to evaluate with.")] = "validation",
     validation_limit: Annotated[int | None, typer.Option(help="Only the first of them, by id.")] = None,

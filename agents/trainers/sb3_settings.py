@@ -53,13 +53,13 @@ class Algorithm:
 
 
 _PPO: Final = {
-    "learning_rate": 1e-3,
-    "n_steps": 64,
-    "batch_size": 512,
-    "n_epochs": 6,
+    "learning_rate": 5e-4,
+    "n_steps": 32,
+    "batch_size": 128,
+    "n_epochs": 8,
     "gamma": 1.0,
-    "gae_lambda": 0.95,
-    "ent_coef": 0.01,
+    "gae_lambda": 0.9,
+    "ent_coef": 0.03,
     "anneal": True,
 }
 ALGORITHMS: Final[dict[str, Algorithm]] = {
@@ -127,7 +127,7 @@ class TrainConfig(BaseModel):
     steps: int = 200_000
     """Environment steps; the last rollout is completed, so a few more are taken."""
     seed: int = 0
-    num_envs: int = 32
+    num_envs: int = 16
     scenarios: str = "train"
     reward: str = "delta"
     difficulty: str | None = None
