@@ -282,3 +282,14 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
     ):
         done = command("--out", tmp_path / "run", "--quiet", *words)
         assert done.exit_code == 2 and what in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_ctrl_c_is_one_line_and_names_what_is_kept(tmp_path, monkeypatch):
+    from empathy_gym.agents.trainers import sb3
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sb3, "train", interrupted)
+    done = command("--out", tmp_path / "run", "--quiet")
+    assert done.exit_code == 130 and "last.zip is kept" in done.stderr and "--resume" in done.stderr
