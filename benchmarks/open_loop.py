@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from empathy_gym.simulators.scenario import Scenario
 
@@ -22,9 +23,12 @@ RUNGS: Final = ((1.0, 2), (0.05, 24), (0.005, 160), (0.0005, 10_000))
 ASCENT: Final = 160
 """People with whom changes of the winner are played."""
 
+AIMS: Final = ("emotion", "success")
+"""What a sequence may be best in: mean final emotion, or the share of successes (and emotion, where that is equal)."""
+
 Sequence_ = tuple[int, ...]
-Play = Callable[[Sequence[tuple[Sequence_, Scenario]]], list[float]]
-"""Plays sequences with people, and returns the final emotion of each, in order."""
+Play = Callable[[Sequence[tuple[Sequence_, Scenario]]], list[tuple[float, bool]]]
+"""Plays sequences with people, and returns (final emotion, success) of each, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +36,16 @@ class Found:
     """What a search found.
 
     Attributes:
+        aim: What it is best in, of `AIMS`.
         sequence: Numbers of the strategies.
-        mean: Mean final emotion over everybody of the split it was searched on.
-        episodes: Episodes played on the way.
+        emotion: Mean final emotion over everybody of the split it was searched on.
+        success: Share of successes with them.
     """
 
+    aim: str
     sequence: Sequence_
-    mean: float
-    episodes: int
+    emotion: float
+    success: float
 
 
 def search(
@@ -50,8 +56,8 @@ def search(
     searches: int = 20_000,
     seed: int = 0,
     notice: Callable[[str], None] = lambda text: None,
-) -> Found:
-    """Return the best sequence found.
+) -> list[Found]:
+    """Return the best sequence found for each of `AIMS`; both come out of one search.
 
     Args:
         play: Plays sequences with people.
@@ -64,39 +70,43 @@ def search(
     rng = np.random.default_rng(seed)
     people = [scenarios[i] for i in rng.permutation(len(scenarios))]
     drawn = rng.choice(np.array(strategies), (searches, LENGTH))
-    left = list(dict.fromkeys(tuple(int(s) for s in row) for row in drawn))
-    episodes, means = 0, np.zeros(0)
+    left = {aim: list(dict.fromkeys(tuple(int(s) for s in row) for row in drawn)) for aim in AIMS}
     for share, count in RUNGS:
-        left = left[: max(1, round(share * searches))]
-        some = people[:count]
-        means = _means(play, left, some)
-        episodes += len(left) * len(some)
-        order = np.argsort(-means, kind="stable")
-        left = [left[i] for i in order]
-        notice(f"open loop: {len(left):,} sequences with {len(some)} people, best {means[order[0]]:.1f}")
-    best, more = _ascend(play, left[0], people[:ASCENT], strategies)
-    episodes += more + 2 * len(people)
-    final = _means(play, [left[0], best], people)
-    winner = best if final[1] > final[0] else left[0]
-    notice(f"open loop: after coordinate ascent {final.max():.1f} (before {final[0]:.1f})")
-    return Found(winner, float(final.max()), episodes)
+        kept = max(1, round(share * searches))
+        played = list(dict.fromkeys(sequence for aim in AIMS for sequence in left[aim][:kept]))
+        means = _means(play, played, people[:count])
+        for aim in AIMS:
+            order = np.argsort(-_worth(means, aim), kind="stable")
+            left[aim] = [played[i] for i in order]
+        best = ", ".join(f"{aim} {means[:, i].max():.3g}" for i, aim in enumerate(AIMS))
+        notice(f"open loop: {len(played):,} sequences with {min(count, len(people))} people, best {best}")
+    return [_winner(play, aim, left[aim][0], people, strategies) for aim in AIMS]
 
 
-def _means(play: Play, sequences: Sequence[Sequence_], people: Sequence[Scenario]) -> Any:
-    """Return the mean final emotion of each sequence."""
-    emotions = play([(sequence, person) for person in people for sequence in sequences])
-    return np.array(emotions).reshape(len(people), len(sequences)).mean(axis=0)
+def _worth(means: NDArray[np.float64], aim: str) -> NDArray[np.float64]:
+    """Return what sequences are worth to an aim, from their means of shape (n, 2)."""
+    emotion: NDArray[np.float64] = means[:, 0]
+    return emotion if aim == "emotion" else 1000.0 * means[:, 1] + emotion
 
 
-def _ascend(
-    play: Play, start: Sequence_, people: Sequence[Scenario], strategies: Sequence[int]
-) -> tuple[Sequence_, int]:
-    """Change one place after another for the better, once through."""
-    best, episodes = start, 0
+def _means(play: Play, sequences: Sequence[Sequence_], people: Sequence[Scenario]) -> NDArray[np.float64]:
+    """Return mean final emotion and share of successes of each sequence, shape (n, 2)."""
+    played = play([(sequence, person) for person in people for sequence in sequences])
+    each: NDArray[np.float64] = np.array(played, dtype=np.float64).reshape(len(people), len(sequences), 2)
+    means: NDArray[np.float64] = each.mean(axis=0)
+    return means
+
+
+def _winner(
+    play: Play, aim: str, start: Sequence_, people: Sequence[Scenario], strategies: Sequence[int]
+) -> Found:
+    """Change one place of a sequence after another for the better, and keep the better of both with everybody."""
+    best = start
     for place in range(LENGTH):
         tried = [(*best[:place], strategy, *best[place + 1 :]) for strategy in strategies]
-        means = _means(play, tried, people)
-        episodes += len(tried) * len(people)
-        if means.max() > means[tried.index(best)]:
-            best = tried[int(means.argmax())]
-    return best, episodes
+        worth = _worth(_means(play, tried, people[:ASCENT]), aim)
+        if worth.max() > worth[tried.index(best)]:
+            best = tried[int(worth.argmax())]
+    means = _means(play, [start, best], people)
+    index = int(_worth(means, aim).argmax())
+    return Found(aim, (start, best)[index], float(means[index, 0]), float(means[index, 1]))

@@ -9,6 +9,7 @@ seeds. Differences are paired: for each person the mean over a learner's seeds, 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import time
@@ -26,7 +27,7 @@ from empathy_gym.benchmarks.open_loop import search
 from empathy_gym.benchmarks.statistics import bootstrap_interval, cluster_means
 from empathy_gym.benchmarks.strategy_play import Stage
 from empathy_gym.benchmarks.summary import Score
-from empathy_gym.envs.strategies import CLOSE, STRATEGIES
+from empathy_gym.envs.strategies import STRATEGIES
 from empathy_gym.simulators.errors import ConfigError, unknown_name
 
 LEARNERS: Final[dict[str, dict[str, Any]]] = {
@@ -40,6 +41,8 @@ LEARNERS: Final[dict[str, dict[str, Any]]] = {
 """Learners by row, with what their runs differ in. `blind-ppo` is shown nothing of what was said."""
 HEARD: Final = ("answers", "facts", "hinted", "hints", "known", "left", "line", "mood", "tone")
 """Keys of the observation that rest on what was said; without them there are turn and strategies taken."""
+KINDS: Final = ("random", "constant", "open loop", "untrained", "blind-ppo")
+"""Beginnings of the rows that learners are compared with."""
 STOCK: Final = ("untrained", "stock-ppo")
 Notice = Callable[[str], None]
 
@@ -141,12 +144,9 @@ def run_table(config: TableConfig, out: Path, *, notice: Notice = lambda text: N
     rows = [Played.of("random", [stage.play("strategy:random")])]
     rows += [Played.of(f"constant {name}", [stage.play(f"strategy:{name}")]) for name in STRATEGIES]
     found = _open_loop(config, out, notice)
-    sequence = ",".join(STRATEGIES[i] for i in found["sequence"])
-    rows.append(
-        Played.of(
-            "open loop", [stage.play(f"strategy:open-loop:{sequence}")], about=sequence.replace(",", ", ")
-        )
-    )
+    for aim, names in found["sequences"].items():
+        run = stage.play(f"strategy:open-loop:{','.join(names)}")
+        rows.append(Played.of(f"open loop for {aim}", [run], about=", ".join(names)))
     for name in config.learners:
         rows.append(_learner(name, config, stage, out, notice))
     write_json(out / "table.json", _as_json(config, rows, found))
@@ -156,17 +156,22 @@ def run_table(config: TableConfig, out: Path, *, notice: Notice = lambda text: N
 
 
 def _open_loop(config: TableConfig, out: Path, notice: Notice) -> dict[str, Any]:
-    """Return the best fixed sequence, searched for once a folder."""
+    """Return the best fixed sequences, searched for once a folder."""
     path = out / f"open-loop-{config.searches}.json"
     if not path.exists():
         stage, begun = Stage({"scenarios": "train"}), time.perf_counter()
-        strategies = [i for i in range(len(STRATEGIES)) if i != CLOSE]
         found = search(
-            stage.play_sequences, stage.scenarios, strategies, searches=config.searches, notice=notice
+            stage.play_sequences,
+            stage.scenarios,
+            range(len(STRATEGIES)),
+            searches=config.searches,
+            notice=notice,
         )
         seconds = round(time.perf_counter() - begun, 1)
-        value = {"sequence": list(found.sequence), "train_mean": found.mean, "episodes": found.episodes}
-        write_json(path, {**value, "searches": config.searches, "seconds": seconds})
+        names = {one.aim: [STRATEGIES[i] for i in one.sequence] for one in found}
+        on_train = {one.aim: {"emotion": one.emotion, "success": one.success} for one in found}
+        told = {"sequences": names, "on_train": on_train, "searches": config.searches, "seconds": seconds}
+        write_json(path, told)
     loaded: dict[str, Any] = json.loads(path.read_text("ascii"))
     return loaded
 
@@ -271,31 +276,58 @@ def markdown(rows: Sequence[Played]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def comparisons(rows: Sequence[Played]) -> list[tuple[str, str, str, tuple[float, float, float]]]:
-    """Return (learner, other row, what, (difference, low, high)) for every learner."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A paired difference.
+
+    Attributes:
+        learner: The row of the learner.
+        kind: What it is compared with; of several rows of a kind, with the best of them in `what`.
+        other: The row it is compared with.
+        what: ``"emotions"`` or ``"successes"``.
+        mean: The mean difference.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+    """
+
+    learner: str
+    kind: str
+    other: str
+    what: str
+    mean: float
+    low: float
+    high: float
+
+
+def comparisons(rows: Sequence[Played]) -> list[Comparison]:
+    """Return the differences of every learner to every kind of other row that there is."""
     found = []
-    for row in (row for row in rows if row.name in LEARNERS):
-        for what in ("emotions", "successes"):
-            others = [best_of(rows, "random"), best_of(rows, "constant", what), best_of(rows, "open loop")]
-            others += [
-                other for other in rows if other.name in ("untrained", "blind-ppo") and other is not row
-            ]
-            found += [(row.name, other.name, what, paired(row, other, what)) for other in others]
+    for row in rows:
+        for kind in KINDS if row.name in LEARNERS else ():
+            for what in ("emotions", "successes"):
+                there = [other for other in rows if other.name.startswith(kind) and other is not row]
+                if there:
+                    other = best_of(there, kind, what)
+                    found.append(Comparison(row.name, kind, other.name, what, *paired(row, other, what)))
     return found
 
 
 def _differences(rows: Sequence[Played]) -> list[str]:
     lines = [
-        "| learner | less | final emotion, 95 % interval | success in points, 95 % interval |",
+        "| learner | less the best | final emotion, 95 % interval | success in points, 95 % interval |",
         "|---|---|---|---|",
     ]
-    pairs = comparisons(rows)
-    for learner, other, what, (mean, low, high) in pairs:
+    cells = {(c.learner, c.kind, c.what): c for c in comparisons(rows)}
+    for learner, kind, what in cells:
         if what == "emotions":
-            share = next((d for a, b, w, d in pairs if (a, b, w) == (learner, other, "successes")), None)
-            text = "" if share is None else "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * x for x in share))
-            lines.append(f"| {learner} | {other} | {mean:+.1f} ({low:+.1f} to {high:+.1f}) | {text} |")
+            emotion, success = cells[learner, kind, what], cells[learner, kind, "successes"]
+            lines.append(f"| {learner} | {kind} | {_cell(emotion, 1)} | {_cell(success, 100)} |")
     return lines
+
+
+def _cell(difference: Comparison, scale: int) -> str:
+    mean, low, high = (scale * value for value in (difference.mean, difference.low, difference.high))
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f}; {difference.other})"
 
 
 def _as_json(config: TableConfig, rows: Sequence[Played], found: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,10 +347,7 @@ def _as_json(config: TableConfig, rows: Sequence[Played], found: Mapping[str, An
             }
             for row in rows
         ],
-        "differences": [
-            {"learner": a, "other": b, "of": what, "mean": mean, "low": low, "high": high}
-            for a, b, what, (mean, low, high) in comparisons(rows)
-        ],
+        "differences": [dataclasses.asdict(comparison) for comparison in comparisons(rows)],
     }  # fmt: skip
 
 

@@ -109,8 +109,8 @@ class Stage:
         scores = [Score.of(record) for record in player.play(tasks)]
         return sorted(scores, key=lambda score: (score.scenario, score.repeat))
 
-    def play_sequences(self, pairs: Sequence[tuple[tuple[int, ...], Scenario]]) -> list[float]:
-        """Play fixed sequences of strategies, and return the final emotion of each.
+    def play_sequences(self, pairs: Sequence[tuple[tuple[int, ...], Scenario]]) -> list[tuple[float, bool]]:
+        """Play fixed sequences of strategies, and return (final emotion, success) of each.
 
         Sequences that begin alike go the same way with the same person, and that part is played once.
 
@@ -126,7 +126,9 @@ class Stage:
         }
         return [found[person.id][sequence] for sequence, person in pairs]
 
-    def _with(self, person: Scenario, sequences: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], float]:
+    def _with(
+        self, person: Scenario, sequences: Sequence[tuple[int, ...]]
+    ) -> dict[tuple[int, ...], tuple[float, bool]]:
         """Play sequences with one person, strategy by strategy."""
         setting = self.setting
         request = BeginRequest(
@@ -141,9 +143,8 @@ class Stage:
             at = self._turn(
                 at, list(dict.fromkeys((_until(s, turn), _until(s, turn + 1)) for s in sequences))
             )
-        return {
-            sequence: float(at[_until(sequence, setting.max_turns)].state.emotion) for sequence in sequences
-        }
+        ends = {sequence: at[_until(sequence, setting.max_turns)] for sequence in sequences}
+        return {s: (float(end.state.emotion), end.outcome == "success") for s, end in ends.items()}
 
     def _turn(
         self, at: Mapping[tuple[int, ...], Dialogue], ways: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]

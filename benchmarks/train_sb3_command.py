@@ -19,6 +19,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no not
 
 @reporting
 def sb3(
+    env: Annotated[str, typer.Option(help="Environment id; one of text is refused.")] = "EmpathyStrategy-v0",
     algo: Annotated[str, typer.Option(help="ppo, dqn, maskable-ppo or recurrent-ppo.")] = "ppo",
     steps: Annotated[int, typer.Option(help="Environment steps.")] = 200_000,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
@@ -61,6 +62,7 @@ def sb3(
     from empathy_gym.benchmarks.strategy_play import evaluator
 
     config = TrainConfig(
+        env=env,
         algo=algo,
         steps=steps,
         seed=seed,

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import gymnasium as gym
 
-from empathy_gym.agents.adapters.sb3 import STRATEGY_ENV, SB3VecEnv, check_spaces
+from empathy_gym.agents.adapters.sb3 import SB3VecEnv
 from empathy_gym.agents.policies.sb3 import SB3Policy
 from empathy_gym.agents.trainers import sb3_state
 from empathy_gym.agents.trainers.sb3_callback import Schedule, TrainingCallback, check_finite, is_finite
@@ -65,14 +65,13 @@ class Trained:
     best_path: Path
 
 
-def make_envs(config: TrainConfig, env_id: str = STRATEGY_ENV) -> SB3VecEnv:
+def make_envs(config: TrainConfig) -> SB3VecEnv:
     """Return the environments of a run, for Stable-Baselines3.
 
     Raises:
         ConfigError: If an argument is not valid, or the environment is one of text.
     """
-    envs = gym.make_vec(env_id, config.num_envs, **config.env_kwargs())
-    check_spaces(envs.single_observation_space, envs.single_action_space)
+    envs = gym.make_vec(config.env, config.num_envs, **config.env_kwargs())
     return SB3VecEnv(envs, config.hidden)
 
 
@@ -107,7 +106,7 @@ def note_of(config: TrainConfig, envs: SB3VecEnv, step: int) -> dict[str, Any]:
     """Return what is written into a checkpoint; see `sb3_files`."""
     return {
         "schema_version": SCHEMA,
-        "env": STRATEGY_ENV,
+        "env": config.env,
         "package_version": package_version(),
         "algo": config.algo,
         "hidden": list(config.hidden),

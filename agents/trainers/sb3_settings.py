@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from empathy_gym.envs.registry import ENVIRONMENTS
 from empathy_gym.envs.setting import integer
 from empathy_gym.simulators.engines.prompting import require
 from empathy_gym.simulators.errors import ConfigError, unknown_name
@@ -123,6 +124,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    env: str = "EmpathyStrategy-v0"
     algo: str = "ppo"
     steps: int = 200_000
     """Environment steps; the last rollout is completed, so a few more are taken."""
@@ -150,6 +152,8 @@ class TrainConfig(BaseModel):
             ConfigError: If a name or a number is not valid.
             MissingExtraError: If the algorithm is not installed.
         """
+        if self.env not in ENVIRONMENTS:
+            raise unknown_name("environment", self.env, ENVIRONMENTS)
         if self.algo not in ALGORITHMS:
             raise unknown_name("algorithm", self.algo, ALGORITHMS)
         if self.algo == "dqn" and self.intensity:

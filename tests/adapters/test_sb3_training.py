@@ -118,6 +118,8 @@ def test_ppo_learns_more_than_its_untrained_self():
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
+        ({"env": "EmpathyChat-v0"}, "cannot learn on text.*Use 'EmpathyStrategy-v0'"),
+        ({"env": "EmpathyStrategy"}, "Did you mean 'EmpathyStrategy-v0'"),
         ({"algo": "pp0"}, "Did you mean 'ppo'"),
         ({"steps": 0}, "steps is 0"),
         ({"num_envs": -1}, "num_envs is -1"),

@@ -118,5 +118,5 @@ def test_fixed_sequences_played_together_end_as_they_do_alone():
     for i, sequence in enumerate(sequences):
         names = ",".join(STRATEGIES[number] for number in sequence)
         alone = stage.play(f"strategy:open-loop:{names}")
-        by_person = {score.scenario: score.emotion for score in alone}
+        by_person = {score.scenario: (score.emotion, score.outcome == "success") for score in alone}
         assert together[i :: len(sequences)] == [by_person[person.id] for person in stage.scenarios]

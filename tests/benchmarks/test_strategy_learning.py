@@ -25,8 +25,11 @@ HIDDEN = (3, 1, 4, 1, 5, 2, 0, 6)
 
 
 def matching(pairs):
-    """A made task: the emotion is the share of places that are as in a hidden sequence."""
-    return [100.0 * sum(a == b for a, b in zip(s, HIDDEN, strict=True)) / LENGTH for s, _ in pairs]
+    """A made task: the emotion is the share of places as in a hidden sequence, success takes four ends of 1."""
+    return [
+        (100.0 * sum(a == b for a, b in zip(s, HIDDEN, strict=True)) / LENGTH, s[4:] == (1, 1, 1, 1))
+        for s, _ in pairs
+    ]
 
 
 def test_the_search_finds_more_than_the_best_draw_and_is_the_same_again():
@@ -34,8 +37,14 @@ def test_the_search_finds_more_than_the_best_draw_and_is_the_same_again():
     found = search(matching, people, range(7), searches=400, seed=1)
     assert found == search(matching, people, range(7), searches=400, seed=1)
     # Coordinate ascent solves a task without interactions.
-    assert found.sequence == HIDDEN and found.mean == 100.0
-    assert found.episodes > 800
+    assert found[0].aim == "emotion" and found[0].sequence == HIDDEN and found[0].emotion == 100.0
+
+
+def test_the_search_for_successes_takes_less_emotion_for_them():
+    people = load_scenarios("validation")[:10]
+    emotion, success = search(matching, people, (1, 2), searches=250, seed=1)
+    assert emotion.success == 0.0 and success.success == 1.0 and success.emotion < emotion.emotion
+    assert success.sequence[4:] == (1, 1, 1, 1) and success.sequence[1] == HIDDEN[1]
 
 
 def score(person, emotion, outcome="timeout"):
@@ -66,8 +75,9 @@ def test_the_constant_compared_with_is_the_best_of_its_kind():
     ]  # fmt: skip
     assert best_of(rows, "constant").name == "constant a"
     assert best_of(rows, "constant", "successes").name == "constant b"
-    others = {(other, what) for _, other, what, _ in comparisons(rows)}
-    assert ("constant a", "emotions") in others and ("constant b", "successes") in others
+    others = {(c.other, c.what) for c in comparisons(rows) if c.kind == "constant"}
+    assert others == {("constant a", "emotions"), ("constant b", "successes")}
+    assert "; constant a) | " in markdown(rows) and "; constant b) |" in markdown(rows)
 
 
 def test_the_markdown_has_a_line_for_every_row_and_comparison():
@@ -99,13 +109,13 @@ def test_baselines_need_no_library_and_the_search_is_kept(tmp_path, monkeypatch)
     from empathy_gym.benchmarks import strategy_learning
 
     monkeypatch.setattr(strategy_learning, "LEARNERS", {})
-    small = {"sequence": [0, 2, 10], "train_mean": 50.0, "episodes": 9, "searches": 30, "seconds": 1.0}
+    small = {"sequences": {"emotion": ["question", "reflection", "close"], "success": ["reflection"]}}
     (tmp_path / "open-loop-30.json").write_text(json.dumps(small))
     text = run_table(config(), tmp_path).read_text("utf-8")
-    assert "open loop: question, reflection, close." in text
+    assert "open loop for emotion: question, reflection, close." in text
     assert sum(line.startswith("| constant ") for line in text.splitlines()) == 11
     written = json.loads((tmp_path / "table.json").read_text("ascii"))
-    assert np.isfinite([r["emotion"] for r in written["rows"]]).all() and len(written["rows"]) == 13
+    assert np.isfinite([r["emotion"] for r in written["rows"]]).all() and len(written["rows"]) == 14
 
 
 @pytest.mark.parametrize(
