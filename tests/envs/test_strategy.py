@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
+import subprocess
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -366,3 +369,27 @@ def test_a_choice_is_what_an_action_comes_to():
     assert choice(CLOSE, False, 1) == (OTHER, None) and choice(CLOSE, False, 2) == (CLOSE, None)
     assert choice([CLOSE, 2], True, 0) == (OTHER, 2) and choice((3, 1), True, 0) == (3, 1)
     assert STRATEGIES[OTHER] == "other"
+
+
+def test_another_process_with_other_hashes_sees_and_says_the_same():
+    code = (
+        "import gymnasium as gym, hashlib, json, empathy_gym\n"
+        "env = gym.make('EmpathyStrategy-v0'); out = hashlib.sha256()\n"
+        "for seed in range(6):\n"
+        "    steps = [env.reset(seed=seed)] + [env.step((seed + 3 * t) % 10) for t in range(3)]\n"
+        "    for step in steps:\n"
+        "        out.update(json.dumps([{k: getattr(v, 'tolist', lambda v=v: v)() for k, v in step[0].items()},"
+        " step[-1]]).encode())\n"
+        "print(out.hexdigest())"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": hashes},
+        ).stdout
+        for hashes in ("1", "77")
+    }
+    assert len(seen) == 1
