@@ -55,6 +55,9 @@ class ResponseBenchConfig(BaseModel):
     reporting: str = STRUCTURE
     """Who reports: ``"structure"``, a folder, or ``"shipped"``."""
     guard: bool = False
+    length_weight: float = 0.0
+    repetition_weight: float = 0.0
+    copy_weight: float = 0.0
     baseline: str | None = None
     limit: int | None = None
 
@@ -65,6 +68,12 @@ class ResponseBenchConfig(BaseModel):
             kwargs["identifier"] = self.identifier
         if self.guard:
             kwargs["guard"] = True
+        if self.length_weight:
+            kwargs["length_weight"] = self.length_weight
+        if self.repetition_weight:
+            kwargs["repetition_weight"] = self.repetition_weight
+        if self.copy_weight:
+            kwargs["copy_weight"] = self.copy_weight
         return kwargs
 
 
@@ -115,6 +124,7 @@ class ResponseBench:
         ids = [exchange.id for exchange in self.exchanges]
         moved = derangement(ids, self.seed) if len(ids) > 1 else []
         self._others = {id_: ids[to] for id_, to in zip(ids, moved, strict=False)}
+        self._moved_here = {to: from_ for from_, to in self._others.items()}
         self._reported: dict[str, tuple[int, ...]] = {}
 
     @property
@@ -211,7 +221,7 @@ class ResponseBench:
         if spec == REFERENCE:
             replies = [Reply(exchange.response) for exchange in exchanges]
         elif spec == SHUFFLED:
-            replies = [Reply(self._by_id[self._others[exchange.id]].response) for exchange in exchanges]
+            replies = [Reply(self._by_id[self._moved_here[exchange.id]].response) for exchange in exchanges]
         else:
             asked = [
                 self._conversation(exchange, task) for exchange, task in zip(exchanges, tasks, strict=True)

@@ -22,6 +22,7 @@ from empathy_gym.rewards.empathy import TERMS, EmpathyReward
 from empathy_gym.rewards.identifiers import MECHANISMS, Identifier, load_identifier
 from empathy_gym.simulators.errors import EmpathyGymError, RecordError
 from empathy_gym.simulators.exchanges.exchange import LINE
+from empathy_gym.simulators.hashing import canonical_json
 
 INEXACT: Final = 1e-3
 """How far probabilities may be apart that depend on the machine."""
@@ -105,9 +106,11 @@ def _read_afresh(
     """Return for each record what the identifiers at hand find in its texts, and in those it was moved to."""
     found: list[list[Value]] = [[] for _ in records]
     for what, afresh in (("report", _reported_afresh), ("reading", _paid_afresh)):
-        names = [getattr(record, what).identifier for record in records]
-        for name in dict.fromkeys(names):
-            places = [i for i, other in enumerate(names) if other == name]
+        # Records of several runs may be in one file: those of one reward go together.
+        kinds = [(getattr(r, what).identifier, canonical_json(r.env_kwargs)) for r in records]
+        for kind in dict.fromkeys(kinds):
+            places = [i for i, other in enumerate(kinds) if other == kind]
+            name = kind[0]
             if name in known:
                 values = afresh([records[i] for i in places], known[name], exchanges)
                 for i, part in zip(places, values, strict=True):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import typer
 
 from empathy_gym.benchmarks.train_emprl_command import emprl
+from empathy_gym.benchmarks.train_sb3_command import sb3, sb3_table
 
 train_app = typer.Typer(help="Train policies.", no_args_is_help=False)
+train_app.command("sb3")(sb3)
+train_app.command("sb3-table")(sb3_table)
 train_app.command("emprl")(emprl)

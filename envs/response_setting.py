@@ -97,6 +97,10 @@ class ResponseSetting:
                 raise unknown_name("argument", name, (*RESPONSE_KWARGS, *also_valid))
         terms: dict[str, Any] = {k: v for k, v in kwargs.items() if k not in ("exchanges", "identifier")}
         identifier = kwargs.get("identifier")
+        if identifier is not None and not isinstance(identifier, str | os.PathLike):
+            raise ConfigError(
+                f"identifier is a {type(identifier).__name__}; it must be the path of a folder, 'structure' or None."
+            )
         exchanges = load_exchanges(kwargs.get("exchanges", "train"))  # type: ignore[arg-type]
         if not exchanges:
             raise ConfigError(f"exchanges={kwargs.get('exchanges', 'train')!r} holds no exchange.")

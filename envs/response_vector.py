@@ -13,13 +13,13 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from empathy_gym.envs.chat_vector import autoreset_mode_of, each_seed, masked
 from empathy_gym.envs.info import batch_infos
 from empathy_gym.envs.rendering import RENDER_MODES, checked_render_mode, write
 from empathy_gym.envs.response import ansi
 from empathy_gym.envs.response_setting import Answer, ResponseKwargs, ResponseSetting
 from empathy_gym.envs.setting import check_options, integer
 from empathy_gym.envs.spaces import UnicodeText
+from empathy_gym.envs.vectors import autoreset_mode_of, each_seed, masked
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.exchanges import Exchange
 

@@ -110,7 +110,8 @@ class EncoderIdentifier:
         """
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ENCODER).unlink(missing_ok=True)
-        self.encoder.save_pretrained(folder / FOLDER)
+        with without_progress(require("transformers", "llm")):
+            self.encoder.save_pretrained(folder / FOLDER)
         self.tokenizer.save_pretrained(folder / FOLDER)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.heads.state_dict().items()}
         require("safetensors.torch", "llm").save_file(state, folder / HEADS)

@@ -156,7 +156,7 @@ def demo(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away what --out holds.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no notices.")] = False,
 ) -> None:
-    """Run every scripted policy on the test split: offline, no model, a minute and a half."""
+    """Run every scripted policy on the test split: offline, no model, about a minute."""
     from empathy_gym.benchmarks.suites import DEMO
 
     folder = out_dir or Path(DEMO.out)

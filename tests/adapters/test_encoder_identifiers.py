@@ -215,6 +215,7 @@ def test_a_decoder_and_what_is_no_model_are_refused(tmp_path):
 def test_a_diverging_run_is_one_line(tmp_path, capsys):
     path = tiny("bert", tmp_path / "bert")
     argv = ["identifiers", "train", "--encoder", path, "--out", str(tmp_path / "w"), "--epochs", "1"]
+    capsys.readouterr()
     assert main([*argv, "--learning-rate", "1e30"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "try a lower --learning-rate" in err

@@ -110,6 +110,7 @@ def test_a_file_of_ones_own_and_the_terms_are_arguments(tmp_path):
         ({"exchanges": "tets"}, r"no exchanges 'tets'.*Did you mean 'test'\?"),
         ({"exchanges": 3}, "exchanges is a int"),
         ({"identifier": "/no/where"}, "There are no weights in"),
+        ({"identifier": 3}, "identifier is a int"),
         ({"guard": "yes"}, "guard is 'yes'"),
         ({"copy_weight": -1}, "copy_weight is -1"),
         ({"autoreset_mode": "SameStep"}, r"use gym.make_vec"),
