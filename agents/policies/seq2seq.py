@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from empathy_gym.agents.policies.models import EnginePolicy
-from empathy_gym.agents.policy import Conversation
+from empathy_gym.agents.policy import Conversation, Reply
 from empathy_gym.agents.seq2seq_text import fitted
 from empathy_gym.agents.trainers.seq2seq.checkpoint import read_note
 from empathy_gym.simulators.engines.base import ChatRequest
@@ -35,6 +35,10 @@ class Seq2SeqPolicy(EnginePolicy):
     def fingerprint(self) -> str:
         """Model, revision, sampling and what is read."""
         return f"{super().fingerprint}; top_k={self.engine.top_k}, source={self.source_tokens}"  # type: ignore[attr-defined]
+
+    def act(self, conversations: Sequence[Conversation]) -> list[Reply]:
+        """Return one reply for each conversation, in order, without the space that byte-level tokenizers begin with."""
+        return [dataclasses.replace(reply, text=reply.text.strip()) for reply in super().act(conversations)]
 
     def score(self, conversations: Sequence[Conversation], texts: Sequence[str]) -> list[tuple[float, int]]:
         """Return how likely the model finds texts as its replies: log-probability (natural) and tokens of each.

@@ -23,7 +23,7 @@ from empathy_gym.agents.trainers.seq2seq.ppo import token_rewards, update
 from empathy_gym.agents.trainers.seq2seq.rollout import assess, sample
 from empathy_gym.agents.trainers.seq2seq.warm_start import Pair, Supervised
 from empathy_gym.simulators.dialogue import derive_seed
-from empathy_gym.simulators.engines.prompting import require
+from empathy_gym.simulators.engines.prompting import require, without_progress
 from empathy_gym.simulators.errors import ConfigError, TrainingError
 
 KEY: Final = "reward"
@@ -171,7 +171,8 @@ class Seq2SeqTrainer:
 
     def _load_network(self, folder: Any) -> None:
         transformers = require("transformers", "llm")
-        kept = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder, dtype="float32")
+        with without_progress(transformers):
+            kept = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder, dtype="float32")
         self.actor.network.load_state_dict(kept.state_dict())
 
     # -- a round of PPO ----------------------------------------------------------------------------------

@@ -69,3 +69,13 @@ def test_a_suffix_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
     assert main(["--out", str(tmp_path / "table.json")]) == 2
     assert "without a suffix" in capsys.readouterr().err
+
+
+def test_the_figures_of_the_document_are_those_of_the_results() -> None:
+    root = Path(__file__).resolve().parents[2]
+    results = (root / "benchmarks" / "results" / "emprl-learning.md").read_text("utf-8")
+    document = (root / "docs" / "training-emprl.md").read_text("utf-8").split("## What it learns")[1]
+    shown = [
+        line for line in document.splitlines() if line.startswith("| ") or line.startswith("PPO less warm")
+    ]
+    assert len(shown) >= 12 and all(line in results for line in shown)
