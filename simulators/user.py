@@ -162,8 +162,7 @@ class User:
         for dialogue in dialogues:
             if dialogue.ended:
                 raise ConfigError(f"The dialogue has ended ({dialogue.outcome}); begin a new one.")
-        requests = [perception_request(d, r) for d, r in zip(dialogues, replies, strict=True)]
-        readings = _call("perceiver", self.perceiver.perceive, requests, Appraisal)
+        readings = self._perceived(dialogues, replies)
         after: list[Dialogue] = list(dialogues)
         heard: list[tuple[int, SpeakRequest]] = []
         for i, (dialogue, reply, reading) in enumerate(zip(dialogues, replies, readings, strict=True)):
@@ -178,6 +177,10 @@ class User:
             else:
                 after[i] = _said(dialogues[i], request, line)
         return after
+
+    def _perceived(self, dialogues: Sequence[Dialogue], replies: Sequence[str]) -> list[Appraisal | Fault]:
+        requests = [perception_request(d, r) for d, r in zip(dialogues, replies, strict=True)]
+        return _call("perceiver", self.perceiver.perceive, requests, Appraisal)
 
     def _hear(self, dialogue: Dialogue, reply: str, appraisal: Appraisal) -> SpeakRequest:
         """Apply the rule, and return what the speaker is told; only the user's next line is still missing."""

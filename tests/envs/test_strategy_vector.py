@@ -47,7 +47,7 @@ def test_every_sub_environment_equals_a_single_one_through_many_episodes(kwargs)
             if over:
                 ends += 1
                 assert infos["_final_obs"][i] and infos["_final_info"][i]
-                assert data_equivalence(row(infos["final_obs"], i), one, exact=True)
+                assert data_equivalence(infos["final_obs"][i], one, exact=True)
                 assert unbatch_info(infos["final_info"], i) == info
                 one, info = env.reset()
             assert data_equivalence(row(obs, i), one, exact=True) and unbatch_info(infos, i) == info

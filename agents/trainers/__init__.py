@@ -1,0 +1,1 @@
+"""Trainers. Each module says which extra it needs."""
