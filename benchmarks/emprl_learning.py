@@ -72,9 +72,10 @@ def learn(plan: Plan) -> dict[str, Any]:
     base, seconds = _base(plan)
     runs = []
     for seed in plan.seeds:
-        started = time.perf_counter()
+        started, resumed = time.process_time(), (plan.work / f"seed-{seed}" / "run.json").exists()
         runs.append(_trained(plan, base, seed))
-        seconds[f"seed {seed}"] = time.perf_counter() - started
+        if not resumed:
+            seconds[f"seed {seed}"] = time.process_time() - started
     answered, payer = _answered(plan)
     tables = [_table(answered, payer, reporter) for reporter in plan.reporting]
     return {
@@ -84,7 +85,7 @@ def learn(plan: Plan) -> dict[str, Any]:
         "terms": dict(plan.terms),
         "tables": tables,
         "runs": runs,
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "cpu_seconds": {name: round(value, 1) for name, value in seconds.items()},
     }
 
 
@@ -104,10 +105,11 @@ def _base(plan: Plan) -> tuple[str, dict[str, float]]:
         save_model(untrained_actor(), plan.work / "untrained", {SCRATCH: True})
     if plan.model != TINY:
         return plan.model, {}
-    started = time.perf_counter()
-    if not (plan.work / "base").exists():
+    started, there = time.process_time(), (plan.work / "base").exists()
+    if not there:
         build_tiny(plan.work / "base")
-    return str(plan.work / "base"), {"building the small T5": time.perf_counter() - started}
+    spent = time.process_time() - started
+    return str(plan.work / "base"), {} if there else {"building the small T5": spent}
 
 
 def _trained(plan: Plan, base: str, seed: int) -> dict[str, Any]:
@@ -272,8 +274,8 @@ def markdown(found: Mapping[str, Any], command: str) -> list[str]:
             f"the end {run['last_kl']:.2f} nats a response, at most {run['largest_kl']:.2f} "
             f"({run['largest_kl_full']:.2f} over the whole vocabulary)."
         )
-    spent = ", ".join(f"{name} {value:.0f}" for name, value in found["seconds"].items())
-    return [*lines, "", f"Seconds: {spent}."]
+    spent = ", ".join(f"{name} {value:.0f}" for name, value in found["cpu_seconds"].items())
+    return [*lines, *(["", f"Processor seconds of what was trained in this run: {spent}."] if spent else [])]
 
 
 def _line(row: Mapping[str, Any]) -> str:

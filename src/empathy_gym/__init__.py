@@ -22,6 +22,7 @@ from empathy_gym.simulators.errors import (
     RecordError,
     ScenarioError,
     TapeMiss,
+    TrainingError,
 )
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "RecordError",
     "ScenarioError",
     "TapeMiss",
+    "TrainingError",
     "__version__",
     "register_envs",
 ]

@@ -57,7 +57,9 @@ def test_the_table_compares_on_the_same_exchanges(answered: dict[str, list[Respo
     run = {
         "seed": 0, "first_reward": 0.1, "last_reward": 0.2, "last_kl": 3.0, "largest_kl": 4.0, "largest_kl_full": 5.0,
     }  # fmt: skip
-    lines = markdown({"tables": [table], "seeds": [0], "runs": [run], "seconds": {"seed 0": 1.0}}, "command")
+    lines = markdown(
+        {"tables": [table], "seeds": [0], "runs": [run], "cpu_seconds": {"seed 0": 1.0}}, "command"
+    )
     assert len([line for line in lines if line.startswith("| ")]) == 1 + len(rows)
     assert any("reward while training 0.100 to 0.200" in line for line in lines)
 

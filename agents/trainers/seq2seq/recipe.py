@@ -123,7 +123,7 @@ SMALL: Final = EMPRL.changed(
         "warm_epochs": 8,
         "warm_batch": 12,
         "ppo_lr": 5e-4,
-        "ppo_steps": 90,
+        "ppo_steps": 60,
         "ppo_epochs": 2,
         "batch": 64,
         "minibatch": 32,
