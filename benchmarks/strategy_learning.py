@@ -259,10 +259,10 @@ def paired(row: Played, other: Played, what: str) -> tuple[float, float, float]:
 def heading(config: TableConfig) -> str:
     """Return what a table is of, in a sentence."""
     seeds = ", ".join(map(str, config.seeds))
-    stock = f"Stock PPO {config.steps:,} steps; " if "stock-ppo" in config.learners else ""
+    stock = f"Stock PPO {config.steps:,} steps. " if "stock-ppo" in config.learners else ""
     people = f"the first {config.limit} people" if config.limit else "everybody"
     return (
-        f"{stock}the tuned learners {config.tuned_steps:,} steps, seeds {seeds}; {config.searches:,} random sequences; "
+        f"{stock}Tuned learners {config.tuned_steps:,} steps; seeds {seeds}; {config.searches:,} random sequences; "
         f"played with {people} of `{config.split}`."
     )
 
