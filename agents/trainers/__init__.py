@@ -1,0 +1,1 @@
+"""How policies are trained. What a trainer stands on is imported when it is used."""

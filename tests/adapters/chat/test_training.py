@@ -1,0 +1,150 @@
+"""Training runs with the small model: they repeat, resume exactly, and fail in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from empathy_gym import ConfigError, EmpathyGymError
+from empathy_gym.agents.trainers.recipe import load_recipe
+
+pytestmark = pytest.mark.adapters
+
+
+@pytest.fixture
+def recipe(folder):
+    def make(**changes):
+        data = {
+            "model": str(folder),
+            "steps": 3,
+            "task": {"max_turns": 2},
+            "rollout": {"groups": 2, "group_size": 3, "max_tokens": 6, "slots": 4, "max_model_len": 2048},
+            "optimiser": {"learning_rate": 1e-3, "micro_batch": 2},
+            "save": {"every": 1},
+            "evaluation": {"every": 0},
+        }
+        for section, values in changes.items():
+            data[section] = {**data[section], **values} if isinstance(data.get(section), dict) else values
+        return load_recipe(data)
+
+    return make
+
+
+@pytest.fixture
+def train():
+    from empathy_gym.agents.trainers.chat_training import ChatTraining, Hooks
+
+    def run(recipe, out, **options):
+        hooks = Hooks(**{k: options.pop(k) for k in ("evaluate", "notice", "log") if k in options})
+        return ChatTraining(recipe, out, hooks, **options).run()
+
+    return run
+
+
+def untimed(metrics):
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in metrics]
+
+
+def test_a_run_killed_after_any_step_goes_on_to_the_same_metrics(recipe, train, tmp_path) -> None:
+    whole = train(recipe(), tmp_path / "whole")
+    assert [line["step"] for line in whole] == [1, 2, 3] and whole[0]["tokens"] > 0
+    for killed in (1, 2):
+
+        def die(metrics, killed=killed):
+            if metrics["step"] == killed + 1:
+                raise KeyboardInterrupt
+
+        out = tmp_path / f"killed-{killed}"
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe(), out, log=die)
+        assert untimed(train(recipe(), out)) == untimed(whole)
+
+
+def test_learning_moves_the_weights_and_the_sampler_follows(recipe, train, tmp_path, network) -> None:
+    from empathy_gym.agents.trainers.chat_model import load_tensors
+
+    lines = train(recipe(), tmp_path / "run")
+    before = dict(network.named_parameters())["model.layers.0.self_attn.q_proj.weight"]
+    after = load_tensors(tmp_path / "run" / "model" / "model.safetensors")
+    assert not (after["model.layers.0.self_attn.q_proj.weight"] == before).all()
+    # Sampler and trainer are one network: what was drawn from is what is scored.
+    assert all(line["gap_max"] < 1e-4 for line in lines if "gap_max" in line)
+
+
+def test_a_folder_of_another_recipe_is_refused(recipe, train, tmp_path) -> None:
+    train(recipe(steps=1), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"optimiser.learning_rate is 0.001 there and 0.1 here"):
+        train(recipe(steps=1, optimiser={"learning_rate": 0.1}), tmp_path / "run")
+    assert len(train(recipe(steps=2), tmp_path / "run")) == 2
+
+
+def test_a_checkpoint_of_another_model_is_refused(recipe, train, tmp_path) -> None:
+    train(recipe(steps=1), tmp_path / "run")
+    note = tmp_path / "run" / "checkpoints" / "step-000001" / "checkpoint.json"
+    data = json.loads(note.read_text())
+    note.write_text(json.dumps({**data, "model": {"name": "other", "revision": "1"}}))
+    with pytest.raises(ConfigError, match="is of the model other@1"):
+        train(recipe(steps=2), tmp_path / "run")
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(recipe, train, tmp_path, monkeypatch) -> None:
+    from empathy_gym.agents.trainers import chat_training
+
+    train(recipe(steps=1), tmp_path / "run")
+
+    def full(state, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(chat_training, "save_tensors", full)
+    with pytest.raises(EmpathyGymError, match=r"No space left.*last good checkpoint is kept") as caught:
+        train(recipe(steps=2), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000001"]
+    monkeypatch.undo()
+    assert len(train(recipe(steps=2), tmp_path / "run")) == 2
+
+
+def test_a_damaged_checkpoint_is_named(recipe, train, tmp_path) -> None:
+    train(recipe(steps=1), tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "step-000001" / "state.pt").write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match=r"step-000001.*cannot be read"):
+        train(recipe(steps=2), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000001")
+    assert len(train(recipe(steps=1), tmp_path / "run")) == 1
+
+
+def test_out_of_memory_comes_with_advice(recipe, train, tmp_path, monkeypatch) -> None:
+    from empathy_gym.agents.trainers.grpo_chat import GRPOLearner
+
+    def full(self, items, tally, before):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(GRPOLearner, "_update", full)
+    with pytest.raises(EmpathyGymError, match=r"step 1 failed.*lower optimiser.micro_batch.*kept"):
+        train(recipe(), tmp_path / "run")
+
+
+def test_the_best_model_by_evaluation_is_kept(recipe, train, tmp_path) -> None:
+    scores = iter([40.0, 50.0, 45.0, 44.0])
+    seen = []
+
+    def evaluate(policy):
+        seen.append(policy)
+        return {"emotion": next(scores), "template": 0.1}
+
+    lines = train(recipe(evaluation={"every": 1}), tmp_path / "run", evaluate=evaluate)
+    assert [line["eval_emotion"] for line in lines] == [40.0, 50.0, 45.0, 44.0] and len(seen) == 4
+    assert (tmp_path / "run" / "best" / "config.json").is_file()
+
+
+def test_a_trained_model_is_a_policy(recipe, train, tmp_path) -> None:
+    from empathy_gym.agents import Conversation, load_policy
+
+    train(recipe(steps=1), tmp_path / "run")
+    policy = load_policy(f"hf:{tmp_path / 'run' / 'model'}")
+    policy.max_tokens = 4
+    reply = policy.act([Conversation("k", [{"role": "user", "content": "They moved it."}], "Answer.")])[0]
+    assert reply.error is None
