@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-EPSILON = 1e-6
+EPSILON: Final = 1e-6
 """Added to a standard deviation before dividing; a group without variance has no advantages at all."""
 
 
@@ -24,7 +25,7 @@ def trajectory_advantages(totals: Sequence[float], *, std: bool) -> NDArray[np.f
         Shape (G,); all 0 in a group without variance.
     """
     values = np.asarray(totals, dtype=np.float64)
-    centred = values - values.mean()
+    centred: NDArray[np.float64] = values - values.mean()
     if not varies(totals):
         return np.zeros_like(values)
     return centred / (values.std(ddof=1) + EPSILON) if std else centred
@@ -49,7 +50,8 @@ def turn_advantages(rewards: Sequence[Sequence[float]]) -> NDArray[np.float64]:
         padded[row, : len(values)] = values
     to_go = padded[:, ::-1].cumsum(axis=1)[:, ::-1]
     others = (to_go.sum(axis=0, keepdims=True) - to_go) / (len(rewards) - 1)
-    return to_go - others
+    found: NDArray[np.float64] = to_go - others
+    return found
 
 
 def varies(totals: Sequence[float]) -> bool:

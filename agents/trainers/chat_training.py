@@ -7,6 +7,7 @@ have gone on.
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -294,7 +295,7 @@ class ChatTraining:
             self.model.load_trained(load_tensors(checkpoint / TRAINED))
             # Tensors and plain values only: nothing in the file can run.
             self.learner.load_state(self.model.torch.load(checkpoint / STATE, weights_only=True))
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
+        except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from empathy_gym.agents.rollout.collect import Trajectory
 from empathy_gym.agents.trainers.recipe import HealthRecipe
-from empathy_gym.simulators.dialogue import Dialogue
 
 PHRASE: Final = 5
 """Words of a phrase."""
@@ -20,20 +19,23 @@ FLOORS: Final = {"reply_words": 8.0}
 PATIENCE: Final = 3
 
 
-def signatures(dialogues: Sequence[Dialogue]) -> dict[str, float]:
-    """Return what replies look like, over all replies that were read.
+Reading = tuple[Mapping[str, int], str | None]
+"""The levels of a reply, and the guard that spoke."""
+
+
+def signatures(replies: Sequence[str], readings: Sequence[Reading]) -> dict[str, float]:
+    """Return what replies look like.
 
     Args:
-        dialogues: Dialogues that have ended.
+        replies: What was heard.
+        readings: How it was read; one for each reply that could be.
 
     Returns:
         ``template``: share of replies with the most common phrase of five words; ``flattery``: inflated praise, or
         a falsehood affirmed; ``agreement``: blanket agreement; ``repetition``: repeats the policy's own words;
         ``copy``: mostly the user's words; ``guards``: any guard; ``reply_words``: mean words of a reply.
     """
-    replies = [m["content"] for d in dialogues for m in d.messages if m["role"] == "assistant"]
-    read = [appraisal for d in dialogues for appraisal in d.appraisals]
-    if not replies or not read:
+    if not replies or not readings:
         return {}
     words = [re.findall(r"\w+", reply.lower()) for reply in replies]
     phrases = Counter(
@@ -41,13 +43,14 @@ def signatures(dialogues: Sequence[Dialogue]) -> dict[str, float]:
         for said in words
         for phrase in {tuple(said[i : i + PHRASE]) for i in range(len(said) - PHRASE + 1)}
     )
+    count = len(readings)
     return {
         "template": max(phrases.values(), default=0) / len(replies),
-        "flattery": sum(a.affirmation < 0 or a.stance <= -2 for a in read) / len(read),
-        "agreement": sum(a.stance == -1 for a in read) / len(read),
-        "repetition": sum(a.repetition > 0 for a in read) / len(read),
-        "copy": sum(a.guard == "copy" for a in read) / len(read),
-        "guards": sum(a.guard is not None for a in read) / len(read),
+        "flattery": sum(a["affirmation"] < 0 or a["stance"] <= -2 for a, _ in readings) / count,
+        "agreement": sum(a["stance"] == -1 for a, _ in readings) / count,
+        "repetition": sum(a["repetition"] > 0 for a, _ in readings) / count,
+        "copy": sum(guard == "copy" for _, guard in readings) / count,
+        "guards": sum(guard is not None for _, guard in readings) / count,
         "reply_words": sum(map(len, words)) / len(replies),
     }
 
@@ -66,7 +69,10 @@ def outcomes(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "failure": sum(d.outcome in ("failure", "format") for d in dialogues) / count,
         "turns": turns / count,
         "reply_tokens": sum(t.sampled for t in trajectories) / turns,
-        **signatures(dialogues),
+        **signatures(
+            [m["content"] for d in dialogues for m in d.messages if m["role"] == "assistant"],
+            [(a.levels(), a.guard) for d in dialogues for a in d.appraisals],
+        ),
     }
 
 

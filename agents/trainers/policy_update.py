@@ -150,6 +150,6 @@ def policy_loss(
 
 
 def kl_estimate(torch: Any, new: Any, reference: Any) -> Any:
-    """Return k3, an unbiased estimate of KL(new || reference) that is never negative (Schulman 2020), a number a token."""
+    """Return k3, an unbiased estimate of KL(new || reference) never negative (Schulman 2020), of each token."""
     ratio = reference - new
     return ratio.exp() - ratio - 1.0

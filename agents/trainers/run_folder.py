@@ -187,7 +187,7 @@ class RunFolder:
             return {**note, "step": int(note["step"])}
         except (OSError, ValueError, KeyError, TypeError):
             raise ConfigError(
-                f"The checkpoint {str(checkpoint)!r} is damaged; remove it to use the one before."
+                f"The checkpoint {str(checkpoint)!r} is damaged; remove it, and the one before is used."
             ) from None
 
     def _steps(self) -> list[Path]:

@@ -34,6 +34,7 @@ from empathy_gym.benchmarks.model_commands import (
 )
 from empathy_gym.benchmarks.perceiver_commands import perceiver_app
 from empathy_gym.benchmarks.run import bench, run_bench
+from empathy_gym.benchmarks.train_commands import train_app
 from empathy_gym.benchmarks.why_command import why
 from empathy_gym.simulators.errors import ConfigError, ScenarioError, unknown_name
 from empathy_gym.simulators.scenario import DIFFICULTIES
@@ -54,6 +55,7 @@ app.add_typer(tape_app, name="tape")
 app.add_typer(models_app, name="models")
 app.add_typer(perceiver_app, name="perceiver")
 app.add_typer(identifiers_app, name="identifiers")
+app.add_typer(train_app, name="train")
 app.command("audit")(audit)
 app.command("bench")(bench)
 app.command("why")(why)
