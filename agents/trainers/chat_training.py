@@ -16,12 +16,13 @@ from typing import Any, Final, Protocol
 
 from empathy_gym.agents.policy import Conversation, Reply
 from empathy_gym.agents.rollout.collect import Collector, Rollout, Start
-from empathy_gym.agents.rollout.sampler import Sampler, SampleRequest, TransformersSampler
+from empathy_gym.agents.rollout.sampler import Sampler, SampleRequest
 from empathy_gym.agents.rollout.tokens import ChatFormat
 from empathy_gym.agents.trainers.chat_model import ChatModel, load_tensors, save_tensors
 from empathy_gym.agents.trainers.health import HealthMonitor, outcomes
 from empathy_gym.agents.trainers.recipe import Recipe
 from empathy_gym.agents.trainers.run_folder import BEST, MODEL, RunFolder
+from empathy_gym.agents.trainers.weights import make_sampling
 from empathy_gym.envs.setting import ChatSetting
 from empathy_gym.simulators.dialogue import derive_seed
 from empathy_gym.simulators.engines.prompting import one_line
@@ -130,10 +131,10 @@ class ChatTraining:
         self.best: float | None = None
         if checkpoint is not None:
             self._restore(checkpoint)
-        self.sampler = make_sampler(self.model, self.chat, recipe)
+        self.sampling = make_sampling(self.model, self.chat, recipe, self.folder.path, self.hooks.notice)
         self.collector = Collector(
             self.setting,
-            self.sampler,
+            self.sampling.sampler,
             self.chat,
             max_tokens=recipe.rollout.max_tokens,
             slots=recipe.rollout.slots,
@@ -148,6 +149,12 @@ class ChatTraining:
             EngineError: If an engine died or memory ran out; the last good checkpoint is kept.
             EmpathyGymError: If the disk is full, or the recipe says to stop and health is bad.
         """
+        try:
+            return self._trained()
+        finally:
+            self.sampling.close()
+
+    def _trained(self) -> list[Metrics]:
         recipe = self.recipe
         if self.step == 0 and recipe.evaluation.every:
             self._record({"step": 0, **self._evaluated()})
@@ -173,9 +180,10 @@ class ChatTraining:
         rollout = self.collector.collect(self.starts(self.step), self._progress("playing"))
         played = time.perf_counter()
         self.tokens += rollout.tokens
-        learnt = self._learnt(rollout)
+        with self.sampling.resting():
+            learnt = self._learnt(rollout)
         updated = time.perf_counter()
-        hand_over(self.sampler, self.model, self.step)
+        self.sampling.hand_over(self.step)
         handed = time.perf_counter()
         groups = len(rollout.groups) + sum(rollout.dropped.values())
         metrics: Metrics = {
@@ -245,7 +253,7 @@ class ChatTraining:
             return {}
         recipe = self.recipe
         policy = SamplingPolicy(
-            self.sampler, self.chat, recipe.rollout.max_tokens, recipe.evaluation.temperature
+            self.sampling.sampler, self.chat, recipe.rollout.max_tokens, recipe.evaluation.temperature
         )
         found = dict(self.hooks.evaluate(policy))
         for warning in self.monitor.check_evaluation(found):
@@ -325,20 +333,3 @@ def make_learner(model: ChatModel, recipe: Recipe) -> Learner:
     from empathy_gym.agents.trainers.grpo_chat import GRPOLearner
 
     return GRPOLearner(model, recipe)
-
-
-def make_sampler(model: ChatModel, chat: ChatFormat, recipe: Recipe) -> Sampler:
-    """Return what samples, with the weights as they are."""
-    limit = min(recipe.rollout.max_model_len or model.context, model.context)
-    return TransformersSampler(
-        model.network,
-        ends=sorted(chat.ends),
-        padding=model.padding,
-        max_model_len=limit,
-        max_batch=recipe.rollout.slots,
-    )
-
-
-def hand_over(sampler: Sampler, model: ChatModel, version: int) -> None:
-    """Give the sampler the weights as they are now."""
-    sampler.version = version
