@@ -11,7 +11,14 @@ pytestmark = pytest.mark.vllm
 RECIPE = {
     "steps": 1,
     "task": {"max_turns": 2, "difficulty": "easy"},
-    "rollout": {"engine": "vllm", "groups": 2, "group_size": 4, "max_tokens": 12, "slots": 8, "max_model_len": 640},
+    "rollout": {
+        "engine": "vllm",
+        "groups": 2,
+        "group_size": 4,
+        "max_tokens": 12,
+        "slots": 8,
+        "max_model_len": 640,
+    },
     "optimiser": {"learning_rate": 1e-5, "micro_batch": 4},
     "evaluation": {"every": 0},
 }
