@@ -159,14 +159,15 @@ class ChatFormat:
             last: Last sampled id; where the reply was cut off, its end comes first, unsampled.
         """
         clean = self._prompt.clean({"role": "user", "content": line})["content"]
-        return [*([] if last == self.end else [self.end]), *self._encode(self._between + clean + self._tail)]
+        return [*([] if last == self.end else [self.end]), *self.encode(self._between + clean + self._tail)]
 
     def text(self, ids: Sequence[int]) -> str:
         """Return what sampled ids say, without the token that ends them. Control tokens within are shown."""
         kept = ids[:-1] if ids and ids[-1] in self.ends else ids
         return str(self.tokenizer.decode(list(kept), skip_special_tokens=False))
 
-    def _encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a piece of text, nothing added."""
         return [int(i) for i in self.tokenizer(text, add_special_tokens=False).input_ids]
 
     # -- finding -------------------------------------------------------------------------------------------------
@@ -176,7 +177,7 @@ class ChatFormat:
         text = self._rendered([_FIRST, _REPLY, _NEXT])
         _, reply, rest = text.partition(_REPLY)
         middle, line, tail = rest.partition(_NEXT)
-        ids = self._encode(middle)
+        ids = self.encode(middle)
         end = next((i for i in ids if i in self._special), None)
         if not reply or not line or end is None:
             raise ConfigError(
@@ -196,16 +197,16 @@ class ChatFormat:
             if any(line not in whole for line in said):
                 return "rewrites earlier turns"
             grown = self._grown(said)
-            if self.tokenizer.decode(grown) != self.tokenizer.decode(self._encode(whole)):
+            if self.tokenizer.decode(grown) != self.tokenizer.decode(self.encode(whole)):
                 return "writes earlier turns in another way than the latest one"
-            if grown != self._encode(whole):
+            if grown != self.encode(whole):
                 return "cannot be continued token by token (its tokens run across the ends of turns)"
         return None
 
     def _grown(self, said: Sequence[str]) -> list[int]:
-        ids = self._encode(self._rendered(said[:1]))
+        ids = self.encode(self._rendered(said[:1]))
         for reply, line in zip(said[1::2], said[2::2], strict=True):
-            ids += [*self._encode(reply), self.end, *self.suffix(line, self.end)]
+            ids += [*self.encode(reply), self.end, *self.suffix(line, self.end)]
         return ids
 
     def _rendered(self, said: Sequence[str]) -> str:

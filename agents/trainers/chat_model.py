@@ -86,8 +86,13 @@ class ChatModel:
             raise EngineError(f"Transformers could not load {path!r}: {one_line(error)}") from error
         self.network: Any = self._adapted(network, seed).to(self.device).eval()
         self._silence_dropout()
+        # A cache of what went before and recomputing it exclude each other.
+        self._shares = not settings.gradient_checkpointing
         if settings.gradient_checkpointing:
             self._checkpoint_gradients()
+        self._autocast = settings.precision == "bfloat16" or (
+            settings.precision == "auto" and self.device != "cpu"
+        )
         own = network.generation_config.eos_token_id
         ends = own if isinstance(own, list) else [own]
         self.ends = sorted({int(i) for i in (*ends, self.tokenizer.eos_token_id) if i is not None})
@@ -151,19 +156,23 @@ class ChatModel:
     ) -> Scores:
         """Score the sampled tokens of sequences in one forward pass.
 
+        What all of them begin with is computed once, the gradient included: siblings share a third to a half of
+        their tokens, and every conversation its instruction.
+
         Args:
             sequences: Token ids of each.
             masks: 1 for each token to be scored; never the first of a sequence.
             grad: Whether a gradient will be asked for.
         """
         torch = self.torch
-        width = max(map(len, sequences))
+        shared = shared_prefix(sequences, masks) if self._shares and len(sequences) > 1 else 0
+        width = max(map(len, sequences)) - shared
         ids = torch.full((len(sequences), width), self.padding, dtype=torch.long)
         wanted = torch.zeros((len(sequences), width), dtype=torch.bool)
-        attention = torch.zeros((len(sequences), width), dtype=torch.long)
+        attention = torch.zeros((len(sequences), shared + width), dtype=torch.long)
         for row, (sequence, mask) in enumerate(zip(sequences, masks, strict=True)):
-            ids[row, : len(sequence)] = torch.tensor(list(sequence))
-            wanted[row, : len(mask)] = torch.tensor(list(mask), dtype=torch.bool)
+            ids[row, : len(sequence) - shared] = torch.tensor(list(sequence[shared:]))
+            wanted[row, : len(mask) - shared] = torch.tensor(list(mask[shared:]), dtype=torch.bool)
             attention[row, : len(sequence)] = 1
         # The logits at a place are of the next token.
         before, targets = wanted.roll(-1, dims=1).to(self.device), ids[wanted].to(self.device)
@@ -174,25 +183,36 @@ class ChatModel:
             kept.append(given[0][before])
             return (kept[0], *given[1:])
 
-        hook = self.network.get_output_embeddings().register_forward_pre_hook(choose)
-        try:
-            with torch.set_grad_enabled(grad), self._precision():
+        with torch.set_grad_enabled(grad), self._precision():
+            cache = self._prefix(sequences[0][:shared], len(sequences)) if shared else {"use_cache": False}
+            hook = self.network.get_output_embeddings().register_forward_pre_hook(choose)
+            try:
                 logits = self.network(
-                    input_ids=ids.to(self.device), attention_mask=attention.to(self.device), use_cache=False
+                    input_ids=ids.to(self.device),
+                    attention_mask=attention.to(self.device),
+                    position_ids=torch.arange(shared, shared + width, device=self.device)[None, :],
+                    **cache,
                 ).logits.float()
-        finally:
-            hook.remove()
-        known = torch.log_softmax(logits, dim=-1)
-        with torch.no_grad():
-            entropy = -(known.exp() * known).sum(-1)
-        return Scores(known.gather(-1, targets[:, None])[:, 0], entropy, kept[0])
+            finally:
+                hook.remove()
+            known = torch.log_softmax(logits, dim=-1)
+            with torch.no_grad():
+                entropy = -(known.exp() * known).sum(-1)
+            return Scores(known.gather(-1, targets[:, None])[:, 0], entropy, kept[0])
+
+    def _prefix(self, ids: Sequence[int], rows: int) -> dict[str, Any]:
+        """Return what a forward pass has to be given so that it goes on behind these tokens, in every row."""
+        prefix = self.torch.tensor([list(ids)], device=self.device)
+        cache = self.network(input_ids=prefix, use_cache=True, logits_to_keep=1).past_key_values
+        cache.batch_repeat_interleave(rows)
+        return {"past_key_values": cache, "use_cache": True}
 
     def reference(self) -> AbstractContextManager[Any]:
         """Within it the network is as it was before the adapters learnt anything; LoRA only."""
         return self.network.disable_adapter()  # type: ignore[no-any-return]
 
     def _precision(self) -> AbstractContextManager[Any]:
-        if self.device == "cpu":
+        if not self._autocast:
             return nullcontext()
         return self.torch.autocast(self.device.partition(":")[0], dtype=self.torch.bfloat16)  # type: ignore[no-any-return]
 
@@ -254,6 +274,16 @@ class ChatModel:
         self.tokenizer.save_pretrained(folder)
         state = {name: tensor.cpu().contiguous() for name, tensor in self.merged()}
         save_tensors(state, folder / WEIGHTS)
+
+
+def shared_prefix(sequences: Sequence[Sequence[int]], masks: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens all sequences begin with; the last one before a scored token is not among them."""
+    limit = min(mask.index(1) if 1 in mask else len(mask) for mask in map(list, masks)) - 1
+    first = sequences[0]
+    for at in range(max(limit, 0)):
+        if any(sequence[at] != first[at] for sequence in sequences):
+            return at
+    return max(limit, 0)
 
 
 def save_tensors(state: dict[str, Any], path: Path) -> None:

@@ -21,7 +21,7 @@ from empathy_gym.agents.rollout.tokens import ChatFormat
 from empathy_gym.agents.trainers.chat_model import ChatModel, load_tensors, save_tensors
 from empathy_gym.agents.trainers.health import HealthMonitor, outcomes
 from empathy_gym.agents.trainers.recipe import Recipe
-from empathy_gym.agents.trainers.run_folder import BEST, MODEL, RunFolder
+from empathy_gym.agents.trainers.run_folder import BEST, MODEL, WARM, RunFolder
 from empathy_gym.agents.trainers.weights import make_sampling
 from empathy_gym.envs.setting import ChatSetting
 from empathy_gym.simulators.dialogue import derive_seed
@@ -123,7 +123,8 @@ class ChatTraining:
         self.folder = RunFolder(folder)
         self.setting = ChatSetting.make(recipe.task.kwargs())
         checkpoint = self.folder.open(recipe, overwrite=overwrite)
-        self.model = ChatModel(recipe.model, optimiser=recipe.optimiser, lora=recipe.lora, seed=recipe.seed)
+        start = recipe.model if recipe.warm_start is None else self._warmed()
+        self.model = ChatModel(start, optimiser=recipe.optimiser, lora=recipe.lora, seed=recipe.seed)
         self.chat = chat_format(self.model, recipe)
         self.learner = make_learner(self.model, recipe)
         self.monitor = HealthMonitor(recipe.health)
@@ -139,6 +140,32 @@ class ChatTraining:
             max_tokens=recipe.rollout.max_tokens,
             slots=recipe.rollout.slots,
         )
+
+    def _warmed(self) -> str:
+        """Return the model after the warm start, which is done once for a run."""
+        from empathy_gym.agents.trainers.warm_start import fine_tune, warm_segments
+
+        recipe, place = self.recipe, self.folder.path / WARM
+        if (place / "config.json").is_file() or recipe.warm_start is None:
+            return str(place)
+        given = recipe.warm_start
+        model = ChatModel(recipe.model, optimiser=recipe.optimiser, lora=recipe.lora, seed=recipe.seed)
+        segments = warm_segments(recipe, chat_format(model, recipe), self.setting)
+        losses = fine_tune(
+            model,
+            segments,
+            learning_rate=given.learning_rate,
+            epochs=given.epochs,
+            batch=given.batch,
+            micro_batch=recipe.optimiser.micro_batch,
+            max_grad_norm=recipe.optimiser.max_grad_norm,
+            seed=recipe.seed,
+            progress=lambda done, total: self.hooks.progress("warm start", done, total),
+        )
+        self.hooks.notice(
+            f"Warm start on {len(segments)} talks: {losses[0]:.3f} to {losses[-1]:.3f} nats a token."
+        )
+        return str(self.folder.export(WARM, model.save))
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -330,6 +357,14 @@ def chat_format(model: ChatModel, recipe: Recipe) -> ChatFormat:
 
 def make_learner(model: ChatModel, recipe: Recipe) -> Learner:
     """Return what moves the weights."""
+    if recipe.algorithm == "ppo":
+        from empathy_gym.agents.trainers.ppo_chat import PPOLearner
+
+        return PPOLearner(model, recipe)
+    if recipe.algorithm == "rft":
+        from empathy_gym.agents.trainers.rejection import RejectionLearner
+
+        return RejectionLearner(model, recipe)
     from empathy_gym.agents.trainers.grpo_chat import GRPOLearner
 
     return GRPOLearner(model, recipe)

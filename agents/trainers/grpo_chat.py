@@ -53,6 +53,11 @@ def minibatch_items(
     return items
 
 
+def warmth(recipe: Recipe, step: int) -> float:
+    """Return the share of the learning rate at a step: it rises to 1 along a line."""
+    return min(1.0, step / max(recipe.optimiser.warmup_steps, 1))
+
+
 class GRPOLearner:
     """Takes rollouts, moves weights.
 

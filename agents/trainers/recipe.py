@@ -47,7 +47,7 @@ class RolloutRecipe(_Section):
     engine: Literal["transformers", "vllm"] = "transformers"
     groups: int = Field(default=8, ge=1)
     """Groups of a step; the siblings of a group share scenario and dialogue seed."""
-    group_size: int = Field(default=8, ge=2)
+    group_size: int = Field(default=8, ge=1)
     max_tokens: int = Field(default=128, ge=1)
     """Most tokens of a reply, thoughts included."""
     slots: int = Field(default=64, ge=1)
@@ -94,6 +94,8 @@ class OptimiserRecipe(_Section):
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the weights; "auto" is float32, and bfloat16 for the frozen weights under LoRA on a GPU."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the arithmetic (autocast); "auto" is float32 on a CPU and bfloat16 on a GPU."""
 
 
 class LoraRecipe(_Section):
@@ -104,6 +106,19 @@ class LoraRecipe(_Section):
     targets: str | tuple[str, ...] = "all-linear"
 
 
+class WarmStartRecipe(_Section):
+    """Supervised fine-tuning on talks of scripted policies, before anything else."""
+
+    policies: tuple[str, ...] = ("scripted:listener", "scripted:slipping-15", "scripted:slipping-25")
+    """None that sees what is hidden: what it says could not be known from the conversation."""
+    episodes: int = Field(default=200, ge=1)
+    """Of all policies together, on the task's users."""
+    epochs: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=2e-5, gt=0.0)
+    batch: int = Field(default=16, ge=1)
+    """Episodes of an optimiser step."""
+
+
 class PPORecipe(_Section):
     """What PPO has beside GRPO: a critic."""
 
@@ -111,6 +126,8 @@ class PPORecipe(_Section):
     gamma: float = Field(default=1.0, gt=0.0, le=1.0)
     gae_lambda: float = Field(default=1.0, ge=0.0, le=1.0)
     value_clip: float = Field(default=0.5, gt=0.0)
+    value_coefficient: float = Field(default=0.1, ge=0.0)
+    """Weight of the critic's loss where it reaches the network that both share."""
     critic_warmup_steps: int = Field(default=0, ge=0)
     """Steps at the start in which only the critic learns."""
 
@@ -149,7 +166,8 @@ class HealthRecipe(_Section):
 class Recipe(_Section):
     """A training run."""
 
-    algorithm: Literal["grpo", "ppo"] = "grpo"
+    algorithm: Literal["grpo", "ppo", "rft"] = "grpo"
+    """Groups compared; a critic; or rejection sampling: the best of each group is learnt by heart."""
     model: str
     """A folder or a hub id."""
     steps: int = Field(default=100, ge=1)
@@ -160,6 +178,7 @@ class Recipe(_Section):
     optimiser: OptimiserRecipe = OptimiserRecipe()
     lora: LoraRecipe | None = None
     ppo: PPORecipe | None = None
+    warm_start: WarmStartRecipe | None = None
     save: SaveRecipe = SaveRecipe()
     evaluation: EvaluationRecipe = EvaluationRecipe()
     health: HealthRecipe = HealthRecipe()
@@ -177,6 +196,11 @@ class Recipe(_Section):
                 f"loss.clip_high ({loss.clip_high:g}) is below loss.clip_low ({loss.clip_low:g}); clip-higher means "
                 "it is above, and equal is the usual clip"
             )
+        if self.algorithm != "ppo" and rollout.group_size < 2:
+            raise ValueError(
+                f"rollout.group_size is {rollout.group_size}, but algorithm {self.algorithm!r} compares siblings; set "
+                "it to 8 or so, or algorithm: ppo"
+            )
         if self.ppo is not None and self.algorithm != "ppo":
             raise ValueError(
                 f"there is a section 'ppo', but algorithm is {self.algorithm!r}; set algorithm: ppo"
@@ -189,6 +213,10 @@ class Recipe(_Section):
         if rollout.history_mode == "drop_thinking" and self.task.think is False:
             raise ValueError(
                 "rollout.history_mode is 'drop_thinking' but task.think is false; nothing is thought"
+            )
+        if self.warm_start is not None and self.task.think is True:
+            raise ValueError(
+                "there is a section 'warm_start', but task.think is true and no scripted policy thinks"
             )
         if self.optimiser.minibatches > rollout.groups * rollout.group_size:
             raise ValueError(

@@ -28,6 +28,7 @@ CHECKPOINTS: Final = "checkpoints"
 TENSORBOARD: Final = "tensorboard"
 BEST: Final = "best"
 MODEL: Final = "model"
+WARM: Final = "warm"
 NOTE: Final = "checkpoint.json"
 """Written into a checkpoint: what step it is, and all counters."""
 
@@ -69,7 +70,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.path / RECIPE, {"identity": recipe.identity, "recipe": plain(recipe)})
             latest = self.latest()
-            self._cut(0 if latest is None else self.note(latest)["step"])
+            self._cut(-1 if latest is None else self.note(latest)["step"])
         return latest
 
     def _held(self) -> dict[str, Any] | None:
@@ -98,7 +99,7 @@ class RunFolder:
         return "made by another version"
 
     def _clear(self) -> None:
-        for name in (CHECKPOINTS, TENSORBOARD, BEST, MODEL):
+        for name in (CHECKPOINTS, TENSORBOARD, WARM, BEST, MODEL):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in (METRICS, RECIPE):
             (self.path / name).unlink(missing_ok=True)

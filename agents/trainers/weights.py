@@ -100,7 +100,7 @@ class VLLMSampling:
         if free > 2 * 4 * sum(p.numel() for p in model.network.parameters()):
             self.exchange = IN_MEMORY / f"empathy-gym-{folder.resolve().name}-{model.revision or 'hub'}"
         self.vllm = VLLMSampler(
-            recipe.model,
+            model.path,
             ends=sorted(chat.ends),
             max_model_len=context(model, recipe),
             slots=recipe.rollout.slots,
@@ -114,7 +114,7 @@ class VLLMSampling:
             self.close()
             raise
         notice(
-            f"vLLM follows the weights: log-probabilities within {gap:.5f}, after a change of {shift:.3f}."
+            f"vLLM follows the weights: log-probabilities within {gap:.1g}, and a change of {shift:.2f} arrived."
         )
 
     def hand_over(self, version: int) -> None:

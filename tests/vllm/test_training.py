@@ -77,11 +77,11 @@ def test_a_step_changes_what_vllm_says_as_it_changes_the_trainer(training) -> No
     prompts = [training.chat.opening("Answer.", "They moved it again.")]
     replies = [s.tokens for s in training.sampling.vllm.greedy(prompts)]
     before = training.sampling._score(prompts, replies)
+    training.step = 1
     line = training._stepped()
     assert line["gap"] < 0.01 and line["tokens"] > 0
     from empathy_gym.agents.rollout.vllm_sampler import check_agreement
 
-    training.step = 1
     assert check_agreement(training.sampling.vllm, prompts, training.sampling._score) < 0.01
     assert training.sampling._score(prompts, replies) != before
     assert training.sampling.sampler.version == training.step

@@ -123,7 +123,7 @@ def test_out_of_memory_comes_with_advice(recipe, train, tmp_path, monkeypatch) -
         raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(GRPOLearner, "_update", full)
-    with pytest.raises(EmpathyGymError, match=r"step 1 failed.*lower optimiser.micro_batch.*kept"):
+    with pytest.raises(EmpathyGymError, match=r"step \d failed.*lower optimiser.micro_batch.*kept"):
         train(recipe(), tmp_path / "run")
 
 
