@@ -25,20 +25,52 @@ Changes = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; runs/NAME by default.")]
 
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Estimate memory and time; train nothing.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Throw away the run in --out.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notices.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")]
+
+
 @reporting
 def grpo(
     config: Config,
     changes: Changes = None,
     out_dir: Out = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Estimate memory and time; train nothing.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away the run in --out.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notices.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a chat model by multi-turn GRPO. Killed at any step, the same command goes on where it was."""
     _train("grpo", config, changes or (), out_dir, dry_run, overwrite, quiet, as_json)
+
+
+@reporting
+def ppo(
+    config: Config,
+    changes: Changes = None,
+    out_dir: Out = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a chat model by multi-turn PPO, with a critic. Goes on where it was, as grpo does."""
+    _train("ppo", config, changes or (), out_dir, dry_run, overwrite, quiet, as_json)
+
+
+@reporting
+def rft(
+    config: Config,
+    changes: Changes = None,
+    out_dir: Out = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a chat model on the best conversation of each group: what grpo has to beat at equal tokens."""
+    _train("rft", config, changes or (), out_dir, dry_run, overwrite, quiet, as_json)
 
 
 def _train(
@@ -53,7 +85,9 @@ def _train(
 ) -> None:
     from empathy_gym.agents.trainers.recipe import load_recipe
 
-    recipe = load_recipe(config, changes)
+    # A recipe without a word on PPO is as good for GRPO and for rejection sampling.
+    swap = ["algorithm=rft"] if algorithm == "rft" else []
+    recipe = load_recipe(config, [*swap, *changes])
     if recipe.algorithm != algorithm:
         raise ConfigError(
             f"The recipe says algorithm: {recipe.algorithm}; run: empathy-gym train {recipe.algorithm}."
@@ -61,7 +95,8 @@ def _train(
     if dry_run:
         _estimate(recipe, as_json)
         return
-    lines = run_recipe(recipe, out_dir or Path("runs") / Path(config).stem, overwrite=overwrite, quiet=quiet)
+    folder = out_dir or Path("runs") / f"{Path(config).stem}{'-rft' * bool(swap)}"
+    lines = run_recipe(recipe, folder, overwrite=overwrite, quiet=quiet)
     if as_json:
         print_json(lines)
     else:

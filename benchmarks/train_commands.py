@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from empathy_gym.benchmarks.train_chat_command import grpo
+from empathy_gym.benchmarks.train_chat_command import grpo, ppo, rft
 
 train_app = typer.Typer(help="Train policies.", no_args_is_help=False)
 train_app.command("grpo")(grpo)
+train_app.command("ppo")(ppo)
+train_app.command("rft")(rft)

@@ -120,7 +120,7 @@ class PPOLearner:
         for batch in batches([item for row in plain for item in row], self.recipe.optimiser.micro_batch):
             scores = score_items(self.model, batch, grad=False)
             sizes = [len(item.sampled) for item in batch]
-            said = self._values(scores, grad=False)
+            said = self._values(scores, grad=False).detach()
             for item, part, value in zip(batch, scores.logprobs.split(sizes), said.split(sizes), strict=True):
                 logprobs[id(item.segment)] = part
                 values[id(item.segment)] = [float(v) for v in value]

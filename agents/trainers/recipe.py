@@ -264,10 +264,12 @@ def recipe_path(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    if path.stem in bundled and path.parent in (Path("."), Path("recipes")):
-        return bundled[path.stem]
+    # A name may hold dots: only the ending of a file is taken off.
+    plain_name = path.name.removesuffix(".yaml")
+    if plain_name in bundled and path.parent in (Path("."), Path("recipes")):
+        return bundled[plain_name]
     raise ConfigError(
-        f"There is no recipe {name!r}.{did_you_mean(path.stem, bundled)} Valid: a YAML file, or one of "
+        f"There is no recipe {name!r}.{did_you_mean(plain_name, bundled)} Valid: a YAML file, or one of "
         f"{', '.join(bundled)}."
     )
 
