@@ -7,6 +7,7 @@ user answers whoever is done while the sampler works on the others.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -125,6 +126,28 @@ class _Episode:
     turns: list[Turn] = field(default_factory=list)
 
 
+def check_context(setting: ChatSetting, chat: ChatFormat, max_tokens: int, limit: int) -> None:
+    """Check before the first episode that the longest one fits.
+
+    Args:
+        setting: The task.
+        chat: The model's template.
+        max_tokens: Most tokens of a reply.
+        limit: Tokens of the model's context.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    opening = len(chat.opening(setting.instruction(None), ""))
+    need = opening + setting.max_turns * (max_tokens + USER_TOKENS)
+    if need > limit:
+        raise ConfigError(
+            f"The model's context of {limit} tokens is too short: {opening} of instruction and {setting.max_turns} "
+            f"turns of {max_tokens} tokens and a user's line of about {USER_TOKENS} take {need}. Lower max_turns or "
+            "max_tokens, or raise max_model_len where the model allows it."
+        )
+
+
 class Collector:
     """Plays episodes.
 
@@ -135,6 +158,9 @@ class Collector:
         max_tokens: Most tokens of a reply, thoughts included.
         slots: Conversations at a time.
 
+    Attributes:
+        engine_s: Seconds spent within the sampler so far; the rest of a rollout's time it was idle.
+
     Raises:
         ConfigError: If the context is too short for the task.
     """
@@ -144,19 +170,8 @@ class Collector:
     ) -> None:
         self.setting, self.sampler, self.chat = setting, sampler, chat
         self.max_tokens, self.slots = max_tokens, slots
-        self._check_context()
-
-    def _check_context(self) -> None:
-        """Check before the first episode that the longest one fits."""
-        setting = self.setting
-        opening = len(self.chat.opening(setting.instruction(None), ""))
-        need = opening + setting.max_turns * (self.max_tokens + USER_TOKENS)
-        if need > self.sampler.max_model_len:
-            raise ConfigError(
-                f"The model's context of {self.sampler.max_model_len} tokens is too short: {opening} of instruction "
-                f"and {setting.max_turns} turns of {self.max_tokens} tokens and a user's line of about {USER_TOKENS} "
-                f"take {need}. Lower max_turns or max_tokens, or raise max_model_len where the model allows it."
-            )
+        self.engine_s = 0.0
+        check_context(setting, chat, max_tokens, sampler.max_model_len)
 
     def collect(
         self, starts: Sequence[Start], progress: Callable[[int, int], None] = lambda done, total: None
@@ -182,6 +197,7 @@ class _Run:
     def __init__(
         self, collector: Collector, starts: Sequence[Start], progress: Callable[[int, int], None]
     ) -> None:
+        self.collector = collector
         self.setting, self.sampler, self.chat = collector.setting, collector.sampler, collector.chat
         self.max_tokens, self.slots = collector.max_tokens, collector.slots
         self.starts, self.progress = starts, progress
@@ -195,7 +211,10 @@ class _Run:
         """Play until nothing is left."""
         while self.waiting or self.live:
             self._submit(self._begun())
-            self._submit(self._heard(self.sampler.step()))
+            began = time.perf_counter()
+            samples = self.sampler.step()
+            self.collector.engine_s += time.perf_counter() - began
+            self._submit(self._heard(samples))
             self.progress(len(self.starts) - len(self.waiting) - len(self.live), len(self.starts))
         groups: dict[int, list[Trajectory]] = {}
         for start in self.starts:

@@ -149,6 +149,8 @@ class VLLMSampler:
         """
         with self._alive(), undisturbed_randomness():
             self._llm.collective_rpc("reload_weights", kwargs={"weights_path": os.fspath(folder)})
+            if self.on_cpu:
+                self._llm.apply_model(_repack_output)
             self._llm.reset_prefix_cache()
         self.version = version
 
@@ -216,6 +218,17 @@ def check_agreement(sampler: VLLMSampler, prompts: Sequence[Sequence[int]], scor
             f"average over {len(gaps)} tokens. Set rollout.engine: transformers, or report the model and vLLM's version."
         )
     return gap
+
+
+def _repack_output(model: Any) -> None:
+    """Pack the output layer anew.
+
+    On a CPU vLLM (0.32) multiplies with a packed copy of it. Where it is tied to the embeddings a folder does not hold
+    it, so that loading one leaves the copy as it was: vLLM then samples from new layers under an old vocabulary.
+    """
+    for module in model.modules():
+        if type(module).__name__ == "ParallelLMHead":
+            module.quant_method.process_weights_after_loading(module)
 
 
 def _sample(output: Any, key: str) -> Sample:

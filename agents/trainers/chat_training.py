@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from empathy_gym.agents.policy import Conversation, Reply
-from empathy_gym.agents.rollout.collect import Collector, Rollout, Start
+from empathy_gym.agents.rollout.collect import Collector, Rollout, Start, check_context
 from empathy_gym.agents.rollout.sampler import Sampler, SampleRequest
 from empathy_gym.agents.rollout.tokens import ChatFormat
 from empathy_gym.agents.trainers.chat_model import ChatModel, load_tensors, save_tensors
 from empathy_gym.agents.trainers.health import HealthMonitor, outcomes
 from empathy_gym.agents.trainers.recipe import Recipe
 from empathy_gym.agents.trainers.run_folder import BEST, MODEL, WARM, RunFolder
-from empathy_gym.agents.trainers.weights import make_sampling
+from empathy_gym.agents.trainers.weights import context, make_sampling
 from empathy_gym.envs.setting import ChatSetting
 from empathy_gym.simulators.dialogue import derive_seed
 from empathy_gym.simulators.engines.prompting import one_line
@@ -132,6 +132,8 @@ class ChatTraining:
         self.best: float | None = None
         if checkpoint is not None:
             self._restore(checkpoint)
+        # Before an engine is started for nothing.
+        check_context(self.setting, self.chat, recipe.rollout.max_tokens, context(self.model, recipe))
         self.sampling = make_sampling(self.model, self.chat, recipe, self.folder.path, self.hooks.notice)
         self.collector = Collector(
             self.setting,
@@ -203,7 +205,7 @@ class ChatTraining:
 
     def _stepped(self) -> Metrics:
         """Take one step."""
-        began = time.perf_counter()
+        began, engine = time.perf_counter(), self.collector.engine_s
         rollout = self.collector.collect(self.starts(self.step), self._progress("playing"))
         played = time.perf_counter()
         self.tokens += rollout.tokens
@@ -223,7 +225,12 @@ class ChatTraining:
         }
         for warning in self.monitor.check_step(metrics):
             self.hooks.notice(f"step {self.step}: {warning}")
-        seconds = {"rollout": played - began, "update": updated - played, "sync": handed - updated}
+        seconds = {
+            "rollout": played - began,
+            "engine": self.collector.engine_s - engine,
+            "update": updated - played,
+            "sync": handed - updated,
+        }
         return metrics | {"seconds": {name: round(value, 3) for name, value in seconds.items()}}
 
     def _learnt(self, rollout: Rollout) -> dict[str, float]:

@@ -185,9 +185,13 @@ class VLLMSampling:
 
 @contextmanager
 def nudged(model: ChatModel) -> Iterator[None]:
-    """Within it the last matrices of the model are other ones; afterwards they are as before, to the bit."""
+    """Within it some matrices of the model are other ones; afterwards they are as before, to the bit.
+
+    The first one, which is the embeddings and often the output layer, too, and the last two.
+    """
     torch = model.torch
-    chosen = [p for p in model.parameters if p.dim() > 1][-2:]
+    matrices = [p for p in model.parameters if p.dim() > 1]
+    chosen = [*matrices[:1], *matrices[-2:]]
     kept = [p.detach().clone() for p in chosen]
     generator = torch.Generator().manual_seed(0)
     try:

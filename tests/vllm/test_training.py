@@ -25,6 +25,12 @@ RECIPE = {
 
 
 @pytest.fixture(scope="module")
+def close(exact):
+    """How far log-probabilities may be apart on average: float32 on a CPU, bfloat16 on a GPU."""
+    return 1e-4 if exact else 0.1
+
+
+@pytest.fixture(scope="module")
 def training(policy_path, tmp_path_factory):
     from empathy_gym.agents.trainers.chat_training import ChatTraining, Hooks
     from empathy_gym.agents.trainers.recipe import load_recipe
@@ -37,11 +43,29 @@ def training(policy_path, tmp_path_factory):
     made.sampling.close()
 
 
-def test_the_start_up_check_sees_a_change_arrive(training) -> None:
+def test_the_start_up_check_sees_a_change_arrive(training, close) -> None:
     (line,) = training.said
     assert line.startswith("vLLM follows the weights")
     gap, shift = training.sampling.checked()
-    assert gap < 0.01 < 10 * gap + 0.1 < shift
+    assert gap < close and shift > max(0.5, 4 * gap)
+
+
+def test_a_change_of_the_embeddings_reaches_the_output_layer_that_is_tied_to_them(training, close) -> None:
+    import torch
+
+    prompts = [training.chat.opening("Answer.", "They moved it again.")]
+    embeddings = training.model.network.get_input_embeddings().weight
+    before = embeddings.detach().clone()
+    with torch.no_grad():
+        embeddings.mul_(1.2)
+    training.sampling.hand_over(0)
+    from empathy_gym.agents.rollout.vllm_sampler import check_agreement
+
+    assert check_agreement(training.sampling.vllm, prompts, training.sampling._score) < close
+    with torch.no_grad():
+        embeddings.copy_(before)
+    training.sampling.hand_over(0)
+    assert check_agreement(training.sampling.vllm, prompts, training.sampling._score) < close
 
 
 def test_weights_that_are_not_handed_over_are_found_out(training) -> None:
@@ -54,7 +78,7 @@ def test_weights_that_are_not_handed_over_are_found_out(training) -> None:
         check_agreement(training.sampling.vllm, prompts, training.sampling._score)
 
 
-def test_the_mask_is_on_what_vllm_sampled_and_logprobs_are_the_trainers(training, figures) -> None:
+def test_the_mask_is_on_what_vllm_sampled_and_logprobs_are_the_trainers(training, close, figures) -> None:
     rollout = training.collector.collect(training.starts(1))
     assert rollout.dropped == {} and len(rollout.trajectories) == 8
     ends = training.chat.ends
@@ -70,19 +94,19 @@ def test_the_mask_is_on_what_vllm_sampled_and_logprobs_are_the_trainers(training
             assert not ends.intersection(ids[:-1]) and (ids[-1] in ends or len(ids) == 12)
             assert training.chat.text(ids) == turn.text
     figures["rollout_logprob_gap"] = sum(gaps) / len(gaps)
-    assert math.isfinite(max(gaps)) and sum(gaps) / len(gaps) < 0.01
+    assert math.isfinite(max(gaps)) and sum(gaps) / len(gaps) < close
 
 
-def test_a_step_changes_what_vllm_says_as_it_changes_the_trainer(training) -> None:
+def test_a_step_changes_what_vllm_says_as_it_changes_the_trainer(training, close) -> None:
     prompts = [training.chat.opening("Answer.", "They moved it again.")]
     replies = [s.tokens for s in training.sampling.vllm.greedy(prompts)]
     before = training.sampling._score(prompts, replies)
     training.step = 1
     line = training._stepped()
-    assert line["gap"] < 0.01 and line["tokens"] > 0
+    assert line["gap"] < close and line["tokens"] > 0
     from empathy_gym.agents.rollout.vllm_sampler import check_agreement
 
-    assert check_agreement(training.sampling.vllm, prompts, training.sampling._score) < 0.01
+    assert check_agreement(training.sampling.vllm, prompts, training.sampling._score) < close
     assert training.sampling._score(prompts, replies) != before
     assert training.sampling.sampler.version == training.step
 

@@ -323,7 +323,9 @@ def test_items_of_a_segment_have_one_number_for_each_sampled_token(rollout) -> N
     assert (
         len(values) == trajectory.sampled and set(values[:first]) == {0.5} and set(values[first:]) == {-0.25}
     )
-    losses = [load_recipe({"model": "m"}, [f"loss.length={n}"]).loss for n in ("token", "sequence", "constant")]
+    losses = [
+        load_recipe({"model": "m"}, [f"loss.length={n}"]).loss for n in ("token", "sequence", "constant")
+    ]
     counts = [t.sampled for t in rollout.trajectories]
     token, sequence, constant = (token_weights(rollout.trajectories, loss, 12) for loss in losses)
     assert (
