@@ -62,6 +62,48 @@ def test_a_run_killed_after_any_step_goes_on_to_the_same_metrics(recipe, train, 
         assert untimed(train(recipe(), out)) == untimed(whole)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"algorithm": "ppo", "ppo": {"critic_learning_rate": 1e-2}},
+        {"lora": {"rank": 2, "alpha": 4}, "loss": {"kl_coefficient": 0.1}},
+        {"warm_start": {"episodes": 2}, "algorithm": "rft", "evaluation": {"every": 2}},
+    ],
+    ids=["ppo", "lora", "rft-warm"],
+)
+def test_so_does_one_with_a_critic_adapters_or_a_warm_start(recipe, train, tmp_path, changes) -> None:
+    made = recipe(steps=2, save={"every": 1}, **changes)
+
+    def die(metrics):
+        if metrics["step"] == 2:
+            raise KeyboardInterrupt
+
+    whole = train(made, tmp_path / "whole", evaluate=evaluate)
+    with pytest.raises(KeyboardInterrupt):
+        train(made, tmp_path / "killed", evaluate=evaluate, log=die)
+    assert untimed(train(made, tmp_path / "killed", evaluate=evaluate)) == untimed(whole)
+
+
+def evaluate(policy):
+    """A measure that depends on the weights: what the model says greedily."""
+    from empathy_gym.agents import Conversation
+
+    reply = policy.act([Conversation("k", [{"role": "user", "content": "They moved it."}], "Answer.")])[0]
+    return {"emotion": float(sum(reply.tokens)), "template": 0.0}
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(recipe, train, tmp_path) -> None:
+    made = recipe(steps=2, save={"every": 2}, evaluation={"every": 1})
+
+    def die(metrics):
+        if metrics["step"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(made, tmp_path / "run", evaluate=evaluate, log=die)
+    assert [line["step"] for line in train(made, tmp_path / "run", evaluate=evaluate)] == [0, 1, 2]
+
+
 def test_learning_moves_the_weights_and_the_sampler_follows(recipe, train, tmp_path, network) -> None:
     from empathy_gym.agents.trainers.chat_model import load_tensors
 
