@@ -73,6 +73,29 @@ def rft(
     _train("rft", config, changes or (), out_dir, dry_run, overwrite, quiet, as_json)
 
 
+@reporting
+def speed(config: Config, changes: Changes = None, quiet: Quiet = False, as_json: AsJson = False) -> None:
+    """Measure rollouts: the engine's idle share against the bare engine, the gain over one by one, update, memory."""
+    import tempfile
+
+    from empathy_gym.agents.trainers.recipe import load_recipe
+    from empathy_gym.benchmarks.rollout_speed import measure
+
+    recipe = load_recipe(config, changes or ())
+
+    def notice(text: str) -> None:
+        if not quiet:
+            err().print(safe(text), soft_wrap=True)
+
+    with tempfile.TemporaryDirectory(prefix="empathy-gym-speed-") as folder:
+        found = measure(recipe, Path(folder), notice)
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        out().print(safe(f"{name.replace('_', ' ')}: {value}"))
+
+
 def _train(
     algorithm: str,
     config: str,

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
+from empathy_gym.agents.rollout.kept import KeptStates, Layers, common_prefix, keeps_everything
 from empathy_gym.simulators.engines.prompting import one_line, require
 from empathy_gym.simulators.errors import EngineError
 
-MASKED: Final = 0
+SHARED: Final = 16
+"""Tokens that prompts have to begin with alike for it to be worth a pass of its own."""
 PROMPT_TOKENS: Final = 16_384
 """Prompt tokens of one forward pass: bounds memory where many long prompts wait."""
 
@@ -82,7 +84,8 @@ class TransformersSampler:
     """Samples with the very network that is being trained, by Transformers; nothing has to be kept in step.
 
     Requests that wait together are generated in one batch, padded on the left. Every reply has a generator of
-    its own, so PyTorch's global one is neither read nor set.
+    its own, so PyTorch's global one is neither read nor set. What was computed of a conversation is kept for its
+    next turn, until the version of the weights changes.
 
     Args:
         network: A causal language model, in evaluation mode.
@@ -101,6 +104,14 @@ class TransformersSampler:
         self.version = 0
         self._waiting: list[SampleRequest] = []
         self._torch = require("torch", "llm")
+        self._transformers = require("transformers", "llm")
+        self._keeps = keeps_everything(network.config)
+        self._states = KeptStates(self._torch, max_batch)
+        self._read_with = 0
+
+    def forget(self) -> None:
+        """Free what is kept of conversations."""
+        self._states.clear()
 
     def submit(self, requests: Sequence[SampleRequest]) -> None:
         """Take requests in."""
@@ -126,17 +137,34 @@ class TransformersSampler:
 
     def _generate(self, batch: Sequence[SampleRequest]) -> list[Sample]:
         torch, device = self._torch, self.network.device
-        width = max(len(r.prompt) for r in batch)
-        ids = torch.full((len(batch), width), self.padding, dtype=torch.long)
-        attention = torch.zeros((len(batch), width), dtype=torch.long)
-        for row, request in enumerate(batch):
-            ids[row, width - len(request.prompt) :] = torch.tensor(list(request.prompt))
-            attention[row, width - len(request.prompt) :] = 1
-        ids, attention = ids.to(device), attention.to(device)
+        known = self._known(batch)
+        past = self._states.batched(known)
+        kept, fresh = (
+            max(n for n, _ in known),
+            max(len(r.prompt) - n for r, (n, _) in zip(batch, known, strict=True)),
+        )
+        # Both parts are padded on the left: what is known, then what is to be read.
+        ids = torch.full((len(batch), fresh), self.padding, dtype=torch.long)
+        attention = torch.zeros((len(batch), kept + fresh), dtype=torch.long)
+        for row, (request, (length, _)) in enumerate(zip(batch, known, strict=True)):
+            new = list(request.prompt[length:])
+            ids[row, fresh - len(new) :] = torch.tensor(new)
+            attention[row, kept - length : kept] = 1
+            attention[row, kept + fresh - len(new) :] = 1
+        attention = attention.to(device)
         draws = [_Draw(torch, request) for request in batch]
-        positions = (attention.cumsum(-1) - 1).clamp(min=0)
-        cache = None
-        for _ in range(max(r.max_tokens for r in batch)):
+        cache = self._decoded(draws, ids.to(device), attention, past)
+        self._keep(draws, attention.bool(), cache)
+        return [Sample(d.request.key, tuple(d.tokens), tuple(d.logprobs)) for d in draws]
+
+    def _decoded(
+        self, draws: Sequence[_Draw], ids: Any, attention: Any, past: list[tuple[Any, Any]] | None
+    ) -> Any:
+        """Read the prompts and draw token by token; return the cache."""
+        torch = self._torch
+        cache = self._transformers.DynamicCache(past) if past else None
+        positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        for _ in range(max(draw.request.max_tokens for draw in draws)):
             made = self.network(
                 input_ids=ids,
                 attention_mask=attention,
@@ -150,10 +178,45 @@ class TransformersSampler:
             chosen = [draw.take(logits[row], self.ends, self.padding) for row, draw in enumerate(draws)]
             if all(draw.done for draw in draws):
                 break
-            ids = torch.tensor(chosen, device=device)[:, None]
+            ids = torch.tensor(chosen, device=attention.device)[:, None]
             attention = torch.cat([attention, torch.ones_like(attention[:, :1])], dim=1)
             positions = positions[:, -1:] + 1
-        return [Sample(d.request.key, tuple(d.tokens), tuple(d.logprobs)) for d in draws]
+        return cache
+
+    # -- what is known already -----------------------------------------------------------------------------------
+
+    def _known(self, batch: Sequence[SampleRequest]) -> list[tuple[int, Layers]]:
+        """Return what of each prompt need not be read; the beginning of new ones is read once for all."""
+        if not self._keeps:
+            return [(0, []) for _ in batch]
+        if self._read_with != self.version:
+            self._states.clear()
+            self._read_with = self.version
+        known = [self._states.known(request.key, request.prompt) for request in batch]
+        new = [request.prompt for request, (length, _) in zip(batch, known, strict=True) if not length]
+        shared = common_prefix(new) if len(new) > 1 else 0
+        if shared < SHARED:
+            return known
+        ids = self._torch.tensor([list(new[0][:shared])], device=self.network.device)
+        cache = self.network(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+        self._states.keep_common(new[0][:shared], cache)
+        return [self._states.known(request.key, request.prompt) for request in batch]
+
+    def _keep(self, draws: Sequence[_Draw], read: Any, cache: Any) -> None:
+        """Keep what was computed of each conversation; of its last token nothing was."""
+        if not self._keeps:
+            return
+        torch = self._torch
+        behind = read.shape[1]
+        for row, draw in enumerate(draws):
+            places = torch.cat(
+                [
+                    read[row].nonzero()[:, 0],
+                    torch.arange(behind, behind + len(draw.tokens) - 1, device=read.device),
+                ]
+            )
+            ids = (*draw.request.prompt, *draw.tokens[:-1])
+            self._states.keep(draw.request.key, ids, places, row, cache)
 
 
 class _Draw:

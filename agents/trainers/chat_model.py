@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from empathy_gym.agents.rollout.kept import keeps_everything
 from empathy_gym.agents.trainers.recipe import LoraRecipe, OptimiserRecipe
 from empathy_gym.simulators.engines.prompting import (
     check_path,
@@ -87,7 +88,7 @@ class ChatModel:
         self.network: Any = self._adapted(network, seed).to(self.device).eval()
         self._silence_dropout()
         # A cache of what went before and recomputing it exclude each other.
-        self._shares = not settings.gradient_checkpointing
+        self._shares = not settings.gradient_checkpointing and keeps_everything(network.config)
         if settings.gradient_checkpointing:
             self._checkpoint_gradients()
         self._autocast = settings.precision == "bfloat16" or (

@@ -135,6 +135,7 @@ class ChatTraining:
         # Before an engine is started for nothing.
         check_context(self.setting, self.chat, recipe.rollout.max_tokens, context(self.model, recipe))
         self.sampling = make_sampling(self.model, self.chat, recipe, self.folder.path, self.hooks.notice)
+        self.sampling.sampler.version = self.step
         self.collector = Collector(
             self.setting,
             self.sampling.sampler,

@@ -79,6 +79,8 @@ def token_weights(trajectories: Sequence[Trajectory], loss: LossRecipe, longest:
         longest: Tokens that an episode can have at most.
     """
     counts = [trajectory.sampled for trajectory in trajectories]
+    if not counts:
+        return []
     if loss.length == "token":
         return [1.0 / sum(counts)] * len(counts)
     if loss.length == "sequence":

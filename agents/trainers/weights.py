@@ -54,13 +54,14 @@ class SharedSampling:
     """
 
     def __init__(self, model: ChatModel, chat: ChatFormat, recipe: Recipe) -> None:
-        self.sampler: Sampler = TransformersSampler(
+        self._own = TransformersSampler(
             model.network,
             ends=sorted(chat.ends),
             padding=model.padding,
             max_model_len=context(model, recipe),
             max_batch=recipe.rollout.slots,
         )
+        self.sampler: Sampler = self._own
 
     def hand_over(self, version: int) -> None:
         """Count the version; there is nothing to copy."""
@@ -68,7 +69,8 @@ class SharedSampling:
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """Do nothing."""
+        """Free what was kept of conversations; after the update it will be of no use."""
+        self._own.forget()
         yield
 
     def close(self) -> None:

@@ -173,3 +173,48 @@ def test_thoughts_are_dropped_from_the_history_a_segment_a_turn(starts, speaking
         assert last.count("<think>They sound") == (1 if segments == 2 else 2)
         assert last.count("assistant\nWhat did they say?") == (1 if segments == 2 else 0)
     assert trajectory.dialogue.messages[1]["content"] == "What did they say?"
+
+
+def test_what_is_kept_of_a_conversation_changes_nothing_but_the_time(collector, starts, network) -> None:
+    task = ChatSetting.make({"scenarios": "train", "max_turns": 4})
+    read = []
+
+    def count(module, args, kwargs):
+        read.append(kwargs["input_ids"].numel())
+
+    hook = network.register_forward_pre_hook(count, with_kwargs=True)
+    found, cost = [], []
+    try:
+        for keeps in (True, False):
+            made = collector(task=task, slots=4, max_tokens=5)
+            made.sampler._keeps = keeps
+            read.clear()
+            found.append(made.collect(starts(2, 3)))
+            cost.append(sum(read))
+    finally:
+        hook.remove()
+    kept, afresh = found
+    assert cost[0] < 0.4 * cost[1]
+    for a, b in zip(kept.trajectories, afresh.trajectories, strict=True):
+        assert a.segments[0].ids == b.segments[0].ids
+        assert a.segments[0].logprobs == pytest.approx(b.segments[0].logprobs, abs=1e-4)
+
+
+def test_what_was_kept_is_forgotten_when_the_weights_change(collector, starts, network) -> None:
+    import torch
+
+    made = collector()
+    made.collect(starts(1, 2))
+    weight = network.model.layers[0].mlp.down_proj.weight
+    before = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            weight.add_(0.3)
+        made.sampler.version = 1
+        again = made.collect(starts(1, 2))
+        fresh = collector()
+        fresh.sampler.version = 1
+        assert again == fresh.collect(starts(1, 2))
+    finally:
+        with torch.no_grad():
+            weight.copy_(before)

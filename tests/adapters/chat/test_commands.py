@@ -87,3 +87,23 @@ def test_a_folder_that_is_no_run_is_left_alone(train, tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("mine", "utf-8")
     status, _, told = train("grpo", options=["--out", str(tmp_path), "--overwrite"])
     assert status == 2 and "holds no training run" in told and (tmp_path / "notes.txt").is_file()
+
+
+def test_speed_is_measured_against_the_same_requests(folder, capsys) -> None:
+    sets = [
+        part for change in (f"model={folder}", *SMALL[:3], "warm_start=null") for part in ("--set", change)
+    ]
+    assert main(["train", "speed", "--config", "smollm2-cpu", *sets, "--json", "--quiet"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["episodes"] == 4 and found["requests"] >= 4 and found["tokens"] >= found["requests"]
+    assert found["idle_share"] < 1.0 and found["ratio_to_one_by_one"] > 0 and found["peak_gib"] > 0
+
+
+def test_a_replay_asks_for_the_same_tokens_in_the_same_order(collector, starts) -> None:
+    from empathy_gym.benchmarks.rollout_speed import RecordingSampler, replay
+
+    made = collector()
+    recording = RecordingSampler(made.sampler)
+    made.sampler = recording
+    rollout = made.collect(starts())
+    assert replay(recording._sampler, recording.requests, slots=8) == rollout.tokens

@@ -142,6 +142,17 @@ def test_learning_makes_what_was_better_likelier(recipe, model, rollout) -> None
     assert found["zero_variance"] == 0.5 and found["gradient_norm"] > 0 and found["entropy"] > 0
 
 
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo", "rft"])
+def test_a_step_whose_groups_all_faulted_teaches_nothing(recipe, model, rollout, algorithm) -> None:
+    from empathy_gym.agents.trainers.chat_training import make_learner
+
+    before = {name: p.clone() for name, p in model.network.named_parameters()}
+    empty = dataclasses.replace(rollout, groups=(), dropped={"engine": 2})
+    found = make_learner(model, recipe(f"algorithm={algorithm}", "optimiser.minibatches=2")).learn(empty, 1)
+    assert "gradient_norm" not in found
+    assert all((p == before[name]).all() for name, p in model.network.named_parameters())
+
+
 def test_several_updates_are_clipped_against_the_probabilities_before_the_first(
     recipe, model, rollout
 ) -> None:
