@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -211,6 +211,15 @@ class ChatModel:
     def reference(self) -> AbstractContextManager[Any]:
         """Within it the network is as it was before the adapters learnt anything; LoRA only."""
         return self.network.disable_adapter()  # type: ignore[no-any-return]
+
+    @contextmanager
+    def precise(self) -> Iterator[None]:
+        """Within it arithmetic is of the weights' own precision, whatever the recipe says."""
+        wanted, self._autocast = self._autocast, False
+        try:
+            yield
+        finally:
+            self._autocast = wanted
 
     def _precision(self) -> AbstractContextManager[Any]:
         if not self._autocast:

@@ -15,6 +15,7 @@ from empathy_gym.agents.rollout.collect import USER_TOKENS
 from empathy_gym.agents.trainers.recipe import Recipe
 from empathy_gym.envs.instructions import instruction_for
 from empathy_gym.simulators.engines.prompting import check_path, one_line, require, without_progress
+from empathy_gym.simulators.engines.vllm import CPU_ENVIRONMENT
 from empathy_gym.simulators.errors import EngineError
 
 GIB: Final = 2**30
@@ -22,6 +23,7 @@ BYTES: Final = {"float32": 4, "bfloat16": 2}
 ACTIVATIONS: Final = 34
 """Values kept for the backward pass of a token, a layer and a unit of width (Korthikanti 2022, arXiv 2205.05198)."""
 CHECKPOINTED: Final = 2
+VLLM_CACHE: Final = float(CPU_ENVIRONMENT["VLLM_CPU_KVCACHE_SPACE"]) * GIB
 CHARACTERS: Final = 4
 """Characters of a token, roughly."""
 
@@ -116,7 +118,8 @@ def _memory(recipe: Recipe, config: Any, total: int, trained: int, device: str) 
         "sampling": cache * BYTES[wanted],
     }
     if recipe.rollout.engine == "vllm":
-        memory["sampling"] += total * BYTES[wanted]
+        # On a CPU vLLM takes its cache as a block of its own, see `simulators.engines.vllm`.
+        memory["sampling"] = total * BYTES[wanted] + (VLLM_CACHE if device == "cpu" else memory["sampling"])
     if recipe.loss.kl_coefficient and recipe.lora is None:
         memory["reference"] = total * BYTES[wanted]
     return memory

@@ -181,7 +181,8 @@ class VLLMSampling:
     def _score(self, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]]) -> list[list[float]]:
         sequences = [[*prompt, *reply] for prompt, reply in zip(prompts, replies, strict=True)]
         masks = [[0] * len(p) + [1] * len(r) for p, r in zip(prompts, replies, strict=True)]
-        found = self.model.score(sequences, masks, grad=False).logprobs
+        with self.model.precise():
+            found = self.model.score(sequences, masks, grad=False).logprobs
         return [[float(x) for x in row] for row in found.split([len(reply) for reply in replies])]
 
 

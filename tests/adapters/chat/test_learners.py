@@ -84,6 +84,21 @@ def test_scores_are_those_of_a_plain_forward_pass_and_so_are_gradients(model, ro
         assert torch.allclose(shared[name], gradient, atol=1e-3 * float(gradient.abs().max()) + 1e-6), name
 
 
+def test_arithmetic_in_bfloat16_is_near_and_can_be_left(folder, rollout) -> None:
+    from empathy_gym.agents.trainers.chat_model import ChatModel
+
+    coarse = ChatModel(
+        str(folder), optimiser=load_recipe({"model": "m"}, ["optimiser.precision=bfloat16"]).optimiser
+    )
+    segment = rollout.trajectories[0].segments[0]
+    by_hand = plain_logprobs(coarse, segment)
+    rough = coarse.score([segment.ids], [segment.mask]).logprobs
+    with coarse.precise():
+        exact = coarse.score([segment.ids], [segment.mask]).logprobs
+    assert 1e-4 < float((rough - by_hand).abs().max()) < 0.5
+    assert float((exact - by_hand).abs().max()) < 1e-4
+
+
 def test_the_shared_beginning_ends_before_the_first_sampled_token() -> None:
     from empathy_gym.agents.trainers.chat_model import shared_prefix
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from empathy_gym import ConfigError, EmpathyGymError
+from empathy_gym import ConfigError, EmpathyGymError, EngineError
 from empathy_gym.agents.trainers.recipe import load_recipe
 
 pytestmark = pytest.mark.adapters
@@ -156,6 +156,28 @@ def test_a_damaged_checkpoint_is_named(recipe, train, tmp_path) -> None:
         train(recipe(steps=2), tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000001")
     assert len(train(recipe(steps=1), tmp_path / "run")) == 1
+
+
+def test_an_engine_that_dies_mid_step_leaves_the_last_checkpoint(
+    recipe, train, tmp_path, monkeypatch
+) -> None:
+    from empathy_gym.agents.rollout.sampler import TransformersSampler
+
+    whole = train(recipe(), tmp_path / "whole")
+    healthy, calls = TransformersSampler.step, []
+
+    def dying(self):
+        calls.append(1)
+        if self.version == 1 and len(self._waiting) and len(calls) > 4:
+            raise EngineError("vLLM failed and cannot go on: it is gone.")
+        return healthy(self)
+
+    monkeypatch.setattr(TransformersSampler, "step", dying)
+    with pytest.raises(EngineError, match="it is gone"):
+        train(recipe(), tmp_path / "run")
+    monkeypatch.undo()
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000001"]
+    assert untimed(train(recipe(), tmp_path / "run")) == untimed(whole)
 
 
 def test_out_of_memory_comes_with_advice(recipe, train, tmp_path, monkeypatch) -> None:
