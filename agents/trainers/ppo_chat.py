@@ -53,7 +53,10 @@ class PPOLearner:
         self.torch = torch = model.torch
         self.settings = recipe.ppo or PPORecipe()
         width = model.network.config.get_text_config().hidden_size
-        self.head: Any = torch.nn.Linear(width, 1, device=model.device, dtype=torch.float32)
+        # Without its own first values, which would draw from the global generator.
+        self.head: Any = torch.nn.utils.skip_init(
+            torch.nn.Linear, width, 1, device=model.device, dtype=torch.float32
+        )
         for parameter in self.head.parameters():
             torch.nn.init.zeros_(parameter)
         groups = [

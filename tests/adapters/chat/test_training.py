@@ -84,6 +84,27 @@ def test_so_does_one_with_a_critic_adapters_or_a_warm_start(recipe, train, tmp_p
     assert untimed(train(made, tmp_path / "killed", evaluate=evaluate)) == untimed(whole)
 
 
+@pytest.mark.parametrize("changes", [{"algorithm": "ppo"}, {"lora": {"rank": 2, "alpha": 4}}], ids=["ppo", "lora"])
+def test_global_randomness_is_neither_read_nor_set(recipe, train, tmp_path, changes) -> None:
+    import random
+
+    import numpy
+    import torch
+
+    def states():
+        return torch.get_rng_state().tolist(), random.getstate(), numpy.random.get_state()[1].tolist()
+
+    found = []
+    for number, seed in enumerate((1, 2)):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        numpy.random.seed(seed)
+        before = states()
+        found.append(untimed(train(recipe(steps=1, **changes), tmp_path / str(number))))
+        assert states() == before
+    assert found[0] == found[1]
+
+
 def evaluate(policy):
     """A measure that depends on the weights: what the model says greedily."""
     from empathy_gym.agents import Conversation
