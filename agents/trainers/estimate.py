@@ -47,7 +47,7 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     trained = total if recipe.lora is None else _adapters(recipe, config)
     memory = _memory(recipe, config, total, trained, device)
-    seconds = _seconds(recipe, total, _machine(torch, device))
+    seconds = _seconds(recipe, total, _machine(torch, device, recipe.optimiser.precision))
     there = _there(torch, device)
     return {
         "model": recipe.model,
@@ -86,10 +86,13 @@ def _episodes(recipe: Recipe) -> int:
     return recipe.rollout.groups * recipe.rollout.group_size
 
 
+def _opening(recipe: Recipe) -> int:
+    return len(instruction_for("en", recipe.task.think)) // CHARACTERS + USER_TOKENS
+
+
 def _length(recipe: Recipe) -> int:
-    """Return the tokens of an episode: instruction, users' lines, replies."""
-    opening = len(instruction_for("en", recipe.task.think)) // CHARACTERS
-    return opening + recipe.task.max_turns * (recipe.rollout.max_tokens + USER_TOKENS)
+    """Return the tokens of the longest episode: instruction, users' lines, replies."""
+    return _opening(recipe) + recipe.task.max_turns * (recipe.rollout.max_tokens + USER_TOKENS)
 
 
 def _adapters(recipe: Recipe, config: Any) -> int:
@@ -125,7 +128,7 @@ def _memory(recipe: Recipe, config: Any, total: int, trained: int, device: str) 
     return memory
 
 
-def _machine(torch: Any, device: str) -> tuple[float, float]:
+def _machine(torch: Any, device: str, precision: str) -> tuple[float, float]:
     """Return multiply-adds and bytes a second, measured."""
 
     def timed(work: Any) -> float:
@@ -139,7 +142,8 @@ def _machine(torch: Any, device: str) -> tuple[float, float]:
         return max(time.perf_counter() - began, 1e-6)
 
     size = 1024 if device == "cpu" else 8192
-    kind = torch.float32 if device == "cpu" else torch.bfloat16
+    plain = precision == "float32" or (precision == "auto" and device == "cpu")
+    kind = torch.float32 if plain else torch.bfloat16
     matrix = torch.ones((size, size), dtype=kind, device=device)
     block = torch.ones(16_000_000, dtype=torch.float32, device=device)
     return size**3 / timed(lambda: matrix @ matrix), 2 * block.nbytes / timed(lambda: block.clone())
@@ -147,16 +151,19 @@ def _machine(torch: Any, device: str) -> tuple[float, float]:
 
 def _seconds(recipe: Recipe, total: int, machine: tuple[float, float]) -> dict[str, float]:
     products, traffic = machine
-    episodes, length = _episodes(recipe), _length(recipe)
+    episodes, opening = _episodes(recipe), _opening(recipe)
+    # Half of the bounds: users say less than is set aside for them, and replies end by themselves.
+    grown = (_length(recipe) - opening) / 2
     turns, longest = recipe.task.max_turns, recipe.rollout.max_tokens
     rounds = -(-episodes // recipe.rollout.slots)
     slots = min(recipe.rollout.slots, episodes)
     step = max(total * 4 / traffic, total * slots / products)
-    # Without a prefix cache every turn reads its whole prompt again.
-    read = episodes * length * (1 if recipe.rollout.engine == "vllm" else (turns + 1) / 2) * total / products
-    # Half of what matrix products alone would reach is usual for a whole network.
-    update = 2 * 3 * episodes * length * total * recipe.optimiser.epochs / products
-    return {"rollout": rounds * turns * longest * step + read, "update": update}
+    # What siblings begin with is computed once.
+    tokens = recipe.rollout.groups * opening + episodes * grown
+    return {
+        "rollout": rounds * turns * longest * step + tokens * total / products,
+        "update": 3 * tokens * total * recipe.optimiser.epochs / products,
+    }
 
 
 def _there(torch: Any, device: str) -> float:

@@ -84,7 +84,9 @@ def test_so_does_one_with_a_critic_adapters_or_a_warm_start(recipe, train, tmp_p
     assert untimed(train(made, tmp_path / "killed", evaluate=evaluate)) == untimed(whole)
 
 
-@pytest.mark.parametrize("changes", [{"algorithm": "ppo"}, {"lora": {"rank": 2, "alpha": 4}}], ids=["ppo", "lora"])
+@pytest.mark.parametrize(
+    "changes", [{"algorithm": "ppo"}, {"lora": {"rank": 2, "alpha": 4}}], ids=["ppo", "lora"]
+)
 def test_global_randomness_is_neither_read_nor_set(recipe, train, tmp_path, changes) -> None:
     import random
 
