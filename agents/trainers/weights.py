@@ -126,10 +126,14 @@ class VLLMSampling:
             EmpathyGymError: If they cannot be written.
             EngineError: If vLLM cannot take them.
         """
-        with disk(self.exchange):
+        try:
+            with disk(self.exchange):
+                shutil.rmtree(self.exchange, ignore_errors=True)
+                self.model.save(self.exchange)
+            self.vllm.load(self.exchange, version)
+        finally:
+            # A run that is killed must not leave a model in the machine's memory.
             shutil.rmtree(self.exchange, ignore_errors=True)
-            self.model.save(self.exchange)
-        self.vllm.load(self.exchange, version)
 
     @contextmanager
     def resting(self) -> Iterator[None]:
@@ -141,9 +145,8 @@ class VLLMSampling:
             self.vllm.wake()
 
     def close(self) -> None:
-        """Free vLLM, and what weights passed through."""
+        """Free vLLM."""
         self.vllm.close()
-        shutil.rmtree(self.exchange, ignore_errors=True)
 
     # -- the start-up check --------------------------------------------------------------------------------------
 
