@@ -18,7 +18,10 @@ from empathy_gym.simulators.dialogue import Dialogue, Message
 from empathy_gym.simulators.errors import ConfigError, did_you_mean
 
 ENTRY_POINT_GROUP: Final = "empathy_gym.policies"
-PREFIXES: Final = ("scripted:", "openai:", "hf:", "vllm:", "sb3:")
+VALID: Final = (
+    "Valid: scripted:NAME, openai:MODEL@URL, vllm:PATH, hf:PATH, strategy:NAME, sb3:FILE.zip, module:attr, or a "
+    "registered name."
+)
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,9 @@ class Reply:
 class Policy(Protocol):
     """Answers a batch of conversations.
 
-    A policy may also have ``begin(keys)`` and ``end(keys)``, called when episodes begin and end, and a string
-    ``fingerprint``.
+    A policy may also have ``begin(keys)`` and ``end(keys)``, called when episodes begin and end; a string
+    ``fingerprint``; and ``score(conversations, texts)``, which returns for each text, as the reply to a conversation,
+    the natural logarithm of its probability and its number of tokens (perplexity is worked out from these).
     """
 
     def act(self, conversations: Sequence[Conversation]) -> Sequence[str | Reply]:
@@ -153,7 +157,8 @@ def load_policy(spec: str) -> Policy | PrivilegedPolicy:
     Args:
         spec: ``"scripted:listener"``; a language model, ``"openai:MODEL@URL"``, ``"vllm:PATH"`` or
             ``"hf:PATH"``; ``"module:attr"``; or a name registered under the entry-point group
-            ``empathy_gym.policies``. ``"sb3:FILE.zip"`` is reserved.
+            ``empathy_gym.policies``. Over support strategies: ``"strategy:NAME"``, and ``"sb3:FILE.zip"``, a
+            model trained with Stable-Baselines3; loading that file unpickles it, so load only what you trust.
 
     Raises:
         ConfigError: If the name is unknown or what it names is not a policy.
@@ -169,10 +174,14 @@ def load_policy(spec: str) -> Policy | PrivilegedPolicy:
         from empathy_gym.agents.policies.models import engine_policy
 
         return engine_policy(spec)
-    if f"{kind}:" in PREFIXES:
-        raise ConfigError(
-            f"Policies of kind {kind + ':'!r} (got {spec!r}) are not in this version of empathy-gym."
-        )
+    if kind == "strategy":
+        from empathy_gym.agents.policies.strategic import make_strategy_policy
+
+        return make_strategy_policy(rest)
+    if kind == "sb3":
+        from empathy_gym.agents.policies.sb3 import SB3Policy
+
+        return SB3Policy.load(rest)
     registered = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if spec in registered:
         return as_policy(registered[spec].load(), spec)
@@ -180,14 +189,13 @@ def load_policy(spec: str) -> Policy | PrivilegedPolicy:
     if not rest or not kind.replace(".", "").replace("_", "").isalnum():
         raise ConfigError(
             f"Unknown policy {spec!r}.{did_you_mean(spec, known) or did_you_mean('scripted:' + spec, known)} "
-            "Valid: scripted:NAME, openai:MODEL@URL, vllm:PATH, hf:PATH, module:attr, or a registered name."
+            f"{VALID}"
         )
     try:
         target: Any = importlib.import_module(kind)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"Unknown policy {spec!r}: no module {error.name!r}.{did_you_mean(spec, known)} "
-            "Valid: scripted:NAME, openai:MODEL@URL, vllm:PATH, hf:PATH, module:attr, or a registered name."
+            f"Unknown policy {spec!r}: no module {error.name!r}.{did_you_mean(spec, known)} {VALID}"
         ) from None
     for part in rest.split("."):
         if not hasattr(target, part):

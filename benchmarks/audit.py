@@ -21,9 +21,11 @@ from empathy_gym.benchmarks.findings import Finding, marked
 from empathy_gym.benchmarks.paired import paired_findings
 from empathy_gym.benchmarks.runner import environment_id
 from empathy_gym.benchmarks.statistics import bootstrap_interval
+from empathy_gym.benchmarks.strategy_play import STRATEGY_ENV
 from empathy_gym.benchmarks.suites import BLIND as BLIND_POLICIES
 from empathy_gym.envs.setting import ChatSetting
 from empathy_gym.simulators.dialogue import Dialogue
+from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.scenario import Scenario
 
 CEILINGS: Final = {"blind": 35.0, "slot": 55.0, "context_free": 45.0}
@@ -91,6 +93,10 @@ def audit(
         ConfigError: If a name or a number is not valid.
     """
     id_ = environment_id(env)
+    if id_ == STRATEGY_ENV:
+        raise ConfigError(
+            f"{id_} is acted on by numbers, and the attackers speak. Use EmpathyChat-v0: the users are the same."
+        )
     setting = ChatSetting.make({"scenarios": split, "difficulty": difficulty})
     people = setting.scenarios[:limit]
     findings, errors = _attacked(setting, people, difficulty, seed, progress)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -58,18 +58,35 @@ class Task:
         return f"{derive_seed(self.run_seed, 'key', *self.identity, attempt):016x}"
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An action that is not words.
+
+    Attributes:
+        number: Number of the strategy that it came to.
+        intensity: Its intensity, or None.
+        raw: The action as JSON.
+    """
+
+    number: int
+    intensity: int | None
+    raw: str
+
+
 @dataclass(slots=True)
-class _Live:
-    """An episode that is going on."""
+class Live:
+    """An episode that is going on. `chosen` is its latest action where actions are not words."""
 
     task: Task
     attempt: int
     dialogue: Dialogue
     recorder: EpisodeRecorder
     usage: dict[str, int | float] = field(default_factory=dict)
+    chosen: Chosen | None = None
 
     @property
     def key(self) -> str:
+        """Key of the conversation."""
         return self.task.key(self.attempt)
 
 
@@ -102,6 +119,7 @@ class Player:
         self.setting, self.env_id, self.policy, self.spec = setting, env_id, policy, spec
         self.batch_size, self.attempts = batch_size, attempts
         self.privileged = is_privileged(policy)
+        self.env_kwargs: Mapping[str, Any] = setting.kwargs
         self.usage: dict[str, int] = {}
 
     def play(self, tasks: Sequence[Task]) -> Iterator[EpisodeRecord]:
@@ -111,7 +129,7 @@ class Player:
             EmpathyGymError: If the policy raises, or returns anything but one reply for each conversation.
         """
         waiting = deque((task, 1) for task in tasks)
-        live: list[_Live] = []
+        live: list[Live] = []
         while waiting or live:
             room = min(len(waiting), self.batch_size - len(live))
             live += self._begin([waiting.popleft() for _ in range(room)])
@@ -124,7 +142,7 @@ class Player:
                 else:
                     yield episode.recorder.record(episode.usage or None)
 
-    def _begin(self, starts: Sequence[tuple[Task, int]]) -> list[_Live]:
+    def _begin(self, starts: Sequence[tuple[Task, int]]) -> list[Live]:
         setting = self.setting
         requests: list[BeginRequest | Dialogue] = [
             BeginRequest(
@@ -136,7 +154,7 @@ class Player:
         for (task, attempt), dialogue in zip(starts, setting.begin(requests) if starts else (), strict=True):
             recorder = EpisodeRecorder(
                 env_id=self.env_id,
-                env_kwargs=setting.kwargs,
+                env_kwargs=self.env_kwargs,
                 user=setting.user,
                 reward=setting.kwargs.get("reward", "delta"),
                 policy=self.spec,
@@ -149,16 +167,16 @@ class Player:
                 repeat=task.repeat,
                 attempt=attempt,
             )
-            episodes.append(_Live(task, attempt, dialogue, recorder))
+            episodes.append(Live(task, attempt, dialogue, recorder))
         self._tell("begin", episodes)
         return episodes
 
-    def _turn(self, live: Sequence[_Live]) -> Sequence[_Live]:
+    def _turn(self, live: Sequence[Live]) -> Sequence[Live]:
         """Take one turn in every conversation, and return them."""
         replies = self._ask(live)
         spoken = [i for i, reply in enumerate(replies) if reply.error is None]
         answers = iter(
-            self.setting.advance([live[i].dialogue for i in spoken], [replies[i].text for i in spoken])
+            self._advance([live[i] for i in spoken], [replies[i].text for i in spoken]) if spoken else ()
         )
         for episode, reply in zip(live, replies, strict=True):
             if reply.error is None:
@@ -166,17 +184,27 @@ class Player:
             else:
                 transition = policy_fault(self.setting, episode.dialogue, f"policy: {reply.error}")
             episode.dialogue = transition.dialogue
+            action, strategy = self._recorded(episode, reply)
             episode.recorder.step(
-                reply.text if reply.error is None else None,
+                action,
                 transition.dialogue,
                 transition.reward,
                 transition.terms,
                 reply.reasoning,
+                strategy,
             )
             self._note_usage(episode, reply)
         return live
 
-    def _note_usage(self, episode: _Live, reply: Reply) -> None:
+    def _advance(self, live: Sequence[Live], replies: Sequence[str]) -> list[Transition]:
+        """Say something in some conversations, in one call of the user."""
+        return self.setting.advance([episode.dialogue for episode in live], replies)
+
+    def _recorded(self, episode: Live, reply: Reply) -> tuple[str | None, str | None]:
+        """Return the action as a record holds it, and its strategy if it is one."""
+        return None if reply.error is not None else reply.text, None
+
+    def _note_usage(self, episode: Live, reply: Reply) -> None:
         if not reply.usage:
             return
         for name, amount in reply.usage.items():
@@ -186,7 +214,7 @@ class Player:
 
     # -- the policy --------------------------------------------------------------------------------------
 
-    def _ask(self, live: Sequence[_Live]) -> list[Reply]:
+    def _ask(self, live: Sequence[Live]) -> list[Reply]:
         conversations = [self._conversation(episode) for episode in live]
         if self.privileged:
             given = self._call("act", conversations, [episode.dialogue for episode in live])
@@ -215,7 +243,7 @@ class Player:
             "empathy_gym.agents.Reply."
         )
 
-    def _conversation(self, episode: _Live) -> Conversation:
+    def _conversation(self, episode: Live) -> Conversation:
         """Return what the policy may see: fresh messages, and nothing else of the dialogue."""
         dialogue = episode.dialogue
         return Conversation(
@@ -229,7 +257,7 @@ class Player:
             seed=derive_seed(episode.task.run_seed, "policy", episode.task.scenario.id, episode.task.repeat),
         )
 
-    def _tell(self, method: str, episodes: Sequence[_Live]) -> None:
+    def _tell(self, method: str, episodes: Sequence[Live]) -> None:
         if episodes and callable(getattr(self.policy, method, None)):
             self._call(method, [episode.key for episode in episodes])
 

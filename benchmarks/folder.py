@@ -162,13 +162,20 @@ class BenchFolder:
         missing = next((identity for identity in order if identity not in found), None)
         if missing is not None:
             raise RecordError(f"{self.episodes} lacks the episode {missing}; run the same command again.")
-        places = [found[identity][:2] for identity in order]
-        total = sum(length for _, length in places)
-        if places != sorted(places) or total != self.episodes.stat().st_size:
-            self._rewrite(places)
+        self.settle([found[identity][:2] for identity in order])
         rows = rows_of((found[identity][2] for identity in order), qualification)
         write_json(self.summary, [row.to_json() for row in rows])
         return rows
+
+    def settle(self, places: Sequence[tuple[int, int]]) -> None:
+        """Put the lines of the episodes into an order, and drop all others.
+
+        Args:
+            places: Offset and length of each line, in the order it is to be in.
+        """
+        total = sum(length for _, length in places)
+        if list(places) != sorted(places) or total != self.episodes.stat().st_size:
+            self._rewrite(places)
 
     def _rewrite(self, places: Sequence[tuple[int, int]]) -> None:
         draft = self.episodes.with_suffix(".jsonl.tmp")

@@ -23,7 +23,7 @@ from empathy_gym.rewards.identifier_data import (
     read_epitome,
     read_replies,
 )
-from empathy_gym.rewards.identifiers import FILE, LEVELS, MECHANISMS, EmpathyIdentifier
+from empathy_gym.rewards.identifiers import FILE, LEVELS, MECHANISMS, EmpathyIdentifier, Identifier
 from empathy_gym.simulators.embedded.fitting import FitSpec, fit
 from empathy_gym.simulators.embedded.hashed import HashSpec, Rows, hashed_rows
 from empathy_gym.simulators.embedded.linear import LinearHeads, quantise, train
@@ -85,6 +85,23 @@ def train_on_replies(folder: Path | None, composed: int = COMPOSED) -> LinearHea
     return _train(joined([replies, made]), weights, SHIPPED_FIT, about)
 
 
+def encoder_data(files: Files | None, folder: Path | None = None) -> Labelled:
+    """Return what an encoder's identifiers are trained on: the same pairs as the linear ones.
+
+    Args:
+        files: EPITOME's files; None for the text written for this project.
+        folder: Of labelled replies, instead of those that come with the package.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    if files is not None:
+        return joined([files[name] for name in MECHANISMS])
+    replies = read_replies(folder or REPLIES)
+    # As many as there are replies, where linear heads weigh more of them less.
+    return joined([replies, compose(len(replies))])
+
+
 def _train(
     data: Labelled, weights: NDArray[np.float64] | None, how: FitSpec, provenance: Mapping[str, Any]
 ) -> LinearHeads:
@@ -102,7 +119,7 @@ def save(heads: LinearHeads, folder: Path) -> Path:
 # -- evaluation ------------------------------------------------------------------------------------------
 
 
-def evaluate(files: Files, identifier: EmpathyIdentifier | None, folds: int = FOLDS) -> dict[str, Any]:
+def evaluate(files: Files, identifier: Identifier | None, folds: int = FOLDS) -> dict[str, Any]:
     """Compare an identifier with annotators.
 
     Args:
@@ -202,7 +219,7 @@ def _scores(cells: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.f
     return right.sum(axis=1) / tables.sum(axis=(1, 2)), (2 * right / np.maximum(both, 1)).sum(axis=1) / occurs
 
 
-def speed(files: Files, identifier: EmpathyIdentifier) -> float:
+def speed(files: Files, identifier: Identifier) -> float:
     """Return how many pairs all three heads read in a second of one core, hashing included."""
     data = joined([files[name] for name in MECHANISMS])
     best = float("inf")

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from empathy_gym.agents.policies.wording import sentences, upper_first, words
 from empathy_gym.benchmarks.paired_edits import user_said
 from empathy_gym.benchmarks.paired_lines import Family, alarms
 from empathy_gym.benchmarks.paired_talk import (
@@ -22,6 +21,7 @@ from empathy_gym.benchmarks.paired_talk import (
 )
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.dialogue import Dialogue, boundaries_in_force
+from empathy_gym.simulators.listening.wording import sentences, upper_first, words
 
 _SLOT: Final = re.compile(r"\{(\w+)\}")
 _READY: Final = 50

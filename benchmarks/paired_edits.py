@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from empathy_gym.agents.policies.wording import sentences, swapped, upper_first
 from empathy_gym.benchmarks.attacks.play import conversation
 from empathy_gym.benchmarks.attacks.policies import filled, slots
 from empathy_gym.benchmarks.paired_talk import (
@@ -28,6 +27,7 @@ from empathy_gym.benchmarks.paired_talk import (
     strength_line,
 )
 from empathy_gym.simulators.dialogue import Dialogue, known_of
+from empathy_gym.simulators.listening.wording import sentences, swapped, upper_first
 from empathy_gym.simulators.scenario import Boundary, Fact, Scenario
 
 Pair = tuple[Arm, ...]

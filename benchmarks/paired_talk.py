@@ -16,7 +16,6 @@ from pydantic import BaseModel
 
 from empathy_gym.agents.policies.blind import lines
 from empathy_gym.agents.policies.oracle import INSIGHTS, KINDS
-from empathy_gym.agents.policies.phrasebook import lines_of, rests_on
 from empathy_gym.benchmarks.paired_lines import edits
 from empathy_gym.simulators.dialogue import (
     BeginRequest,
@@ -25,6 +24,7 @@ from empathy_gym.simulators.dialogue import (
     derive_seed,
     live_claims,
 )
+from empathy_gym.simulators.listening.phrasebook import lines_of, rests_on
 from empathy_gym.simulators.reading import requests_in
 from empathy_gym.simulators.scenario import Claim, Feeling, Item, Scenario
 from empathy_gym.simulators.user import User

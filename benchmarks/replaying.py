@@ -12,7 +12,7 @@ from empathy_gym.simulators.library.compiler import PARTS, load_scenarios
 from empathy_gym.simulators.records import EpisodeRecord, TurnRecord
 from empathy_gym.simulators.rule import TableRule, rule_by_hash
 from empathy_gym.simulators.scenario import Scenario
-from empathy_gym.simulators.user import User, with_format_failure
+from empathy_gym.simulators.user import User, with_format_failure, with_goodbye
 
 
 class Played:
@@ -44,6 +44,8 @@ def again(user: User, played: Played, before: Dialogue, turn: TurnRecord) -> Dia
     if turn.faults:
         played.reading = Fault(turn.faults[0].kind, turn.faults[0].cause)
     elif turn.appraisal is None:
+        if turn.strategy == "close" and turn.heard is not None:
+            return with_goodbye(before, turn.heard, turn.line or "")
         return with_format_failure(before)
     else:
         played.reading, played.line = turn.appraisal.appraisal(), turn.line or ""

@@ -55,6 +55,22 @@ def bench(
     qualification: Annotated[
         list[Path] | None, typer.Option(help="Report of 'simulators check' that the user's model passes.")
     ] = None,
+    identifier: Annotated[
+        str | None,
+        typer.Option(help="EmpathyResponse-v0: who pays; a folder that 'identifiers train' wrote."),
+    ] = None,
+    reporting: Annotated[
+        str | None,
+        typer.Option(
+            help="EmpathyResponse-v0: who reports F1; structure (the default), shipped or a folder."
+        ),
+    ] = None,
+    guard: Annotated[
+        bool, typer.Option("--guard", help="EmpathyResponse-v0: pay nothing for what is no language.")
+    ] = False,
+    baseline: Annotated[
+        str | None, typer.Option(help="EmpathyResponse-v0: the policy that others are compared with.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate requests, tokens and cost; ask no model.")
     ] = False,
@@ -92,6 +108,17 @@ def bench(
         "simulator_config": simulator_config,
         "limit": limit,
     }
+    single = {"identifier": identifier, "reporting": reporting, "guard": guard or None, "baseline": baseline}
+    if env.removeprefix("empathy_gym:") == "EmpathyResponse-v0":
+        if dry_run or qualification:
+            raise ConfigError("--dry-run and --qualification are for users that a language model plays.")
+        run_single_turn(
+            config, single, out_dir, batch_size=batch_size, overwrite=overwrite, quiet=quiet, as_json=as_json
+        )
+        return
+    for name, value in single.items():
+        if value is not None:
+            raise ConfigError(f"--{name} is for --env EmpathyResponse-v0, not {env}.")
     if dry_run:
         estimate_bench(config, prices_of(price_prompt, price_completion), as_json=as_json)
         return
@@ -104,6 +131,23 @@ def bench(
         quiet=quiet,
         as_json=as_json,
     )
+
+
+def run_single_turn(config: dict[str, Any], single: dict[str, Any], folder: Path, **how: Any) -> None:
+    """Run EmpathyResponse-v0.
+
+    Args:
+        config: Fields of `runner.BenchConfig`.
+        single: Options for this environment alone.
+        folder: Folder for the results.
+        how: Further arguments of `response_command.run_response_bench`.
+
+    Raises:
+        EmpathyGymError: As `response_command.run_response_bench` does.
+    """
+    from empathy_gym.benchmarks.response_command import response_config, run_response_bench
+
+    run_response_bench(response_config(config, single), folder, **how)
 
 
 def prices_of(prompt: float | None, completion: float | None) -> Prices | None:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -19,10 +19,12 @@ from empathy_gym.agents import load_policy
 from empathy_gym.benchmarks.episodes import BATCH_SIZE, Player, Task, is_privileged
 from empathy_gym.benchmarks.folder import BenchFolder
 from empathy_gym.benchmarks.qualification import standing
+from empathy_gym.benchmarks.strategy_play import STRATEGY_ENV, StrategyPlayer, check_chooses
 from empathy_gym.benchmarks.summary import Row
 from empathy_gym.envs.instructions import instruction_for, instruction_hash
 from empathy_gym.envs.registry import ENVIRONMENTS
 from empathy_gym.envs.setting import ChatKwargs, ChatSetting, integer
+from empathy_gym.envs.strategy import split_kwargs
 from empathy_gym.simulators.config import SimulatorConfig
 from empathy_gym.simulators.engines.ledger import usage_since, usage_sum
 from empathy_gym.simulators.errors import ConfigError, unknown_name
@@ -31,6 +33,9 @@ from empathy_gym.simulators.library.compiler import library_hash
 from empathy_gym.simulators.llm.compose import LEDGER
 from empathy_gym.simulators.records import EpisodeRecord, package_version
 from empathy_gym.simulators.scenario import content_hash
+
+SINGLE_TURN: Final = ("EmpathyResponse-v0",)
+"""Environments without a conversation: `response_bench` runs them."""
 
 
 class BenchConfig(BaseModel):
@@ -84,7 +89,8 @@ class Bench:
     def __init__(self, config: BenchConfig, reports: Sequence[str | os.PathLike[str]] = ()) -> None:
         self.env_id = environment_id(config.env)
         self.config = config
-        self.setting = ChatSetting.make(config.kwargs())
+        strategic = self.env_id == STRATEGY_ENV
+        self.setting = ChatSetting.make(strategy_chat_kwargs(config) if strategic else config.kwargs())
         if not config.policies:
             raise ConfigError("No policy; name at least one with --policy, e.g. --policy scripted:listener.")
         for policy in config.policies:
@@ -92,6 +98,9 @@ class Bench:
                 raise ConfigError(f"The policy {policy!r} is named twice; its episodes would be the same.")
         self.qualification = standing(self.setting.user, reports)
         self.policies = {spec: load_policy(spec) for spec in config.policies}
+        if strategic:
+            for name, loaded in self.policies.items():
+                check_chooses(loaded, name, self.env_id)
         limit = None if config.limit is None else integer("limit", config.limit, 1)
         self.scenarios = self.setting.scenarios[:limit]
         repeats, seed = integer("repeats", config.repeats, 1), integer("seed", config.seed, 0)
@@ -208,18 +217,29 @@ class Bench:
 
     def play(self, spec: str, tasks: Sequence[Task], batch_size: int = BATCH_SIZE) -> Iterator[EpisodeRecord]:
         """Yield the records of some of a policy's episodes, as they end."""
-        player = Player(self.setting, self.env_id, self.policies[spec], spec, batch_size=batch_size)
+        kind = StrategyPlayer if self.env_id == STRATEGY_ENV else Player
+        player = kind(self.setting, self.env_id, self.policies[spec], spec, batch_size=batch_size)
         self.players.append(player)
         return player.play(tasks)
 
 
+def strategy_chat_kwargs(config: BenchConfig) -> ChatKwargs:
+    """Return the keyword arguments of the conversation of EmpathyStrategy-v0, checked as there."""
+    kwargs: Any = config.kwargs()
+    return split_kwargs(kwargs)[0]
+
+
 def environment_id(name: str) -> str:
-    """Return the id of an environment; a leading ``empathy_gym:`` is left out.
+    """Return the id of an environment of conversations; a leading ``empathy_gym:`` is left out.
 
     Raises:
-        ConfigError: If there is none of this name.
+        ConfigError: If there is none of this name, or it is one of single responses.
     """
     id_ = name.removeprefix("empathy_gym:")
     if id_ not in ENVIRONMENTS:
         raise unknown_name("environment", name, ENVIRONMENTS)
+    if id_ in SINGLE_TURN:
+        raise ConfigError(
+            f"{id_} is a single response, no conversation; 'empathy-gym bench --env {id_}' runs it."
+        )
     return id_

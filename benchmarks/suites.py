@@ -45,4 +45,4 @@ class Suite:
 
 
 DEMO: Final = Suite("EmpathyChat-v0", (*REFERENCES, *BLIND), "test", 1, 0, "runs/demo")
-"""What `empathy-gym demo` runs: every scripted policy, offline, in a minute and a half."""
+"""What `empathy-gym demo` runs: every scripted policy, offline, in about a minute."""

@@ -9,12 +9,15 @@ levels and lines.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from empathy_gym.benchmarks.replaying import Played, again, begun, rule_of, scenario_of
+from empathy_gym.envs.strategies import STRATEGIES
+from empathy_gym.envs.strategy import choice
 from empathy_gym.envs.think import parse
 from empathy_gym.rewards.registry import Reward, evaluate, floor_of, make_reward
 from empathy_gym.simulators.config import build_user
@@ -285,7 +288,9 @@ def _values(
     yield "emotion", turn.emotion, after.emotion
     yield "trust", turn.trust, after.state.trust
     yield "need_progress", turn.need_progress, after.state.need_progress
-    if turn.action is not None:
+    if turn.strategy is not None:
+        yield "strategy", turn.strategy, _strategy(record, turn, before)
+    elif turn.action is not None:
         heard = parse(turn.action, record.env_kwargs.get("think", False))
         if not turn.faults:
             yield "heard", turn.heard, heard
@@ -294,6 +299,15 @@ def _values(
         for name in sorted({*turn.reward_terms, *(n for n, v in expected.items() if v)}):
             yield f"reward_terms.{name}", turn.reward_terms.get(name, 0.0), expected.get(name, 0.0)
         yield "reward", turn.reward, math.fsum(expected.values())
+
+
+def _strategy(record: EpisodeRecord, turn: TurnRecord, before: Dialogue) -> str | None:
+    """Return the strategy that a recorded action comes to; None if it is no action."""
+    try:
+        action = json.loads(turn.action or "")
+        return STRATEGIES[choice(action, bool(record.env_kwargs.get("intensity")), before.turn)[0]]
+    except (ValueError, RecursionError):
+        return None
 
 
 def _reward_terms(reward: Reward, before: Dialogue, after: Dialogue, heard: str) -> Mapping[str, float]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from empathy_gym.benchmarks.folder import BenchFolder
+from empathy_gym.benchmarks.response_records import holds_responses
+from empathy_gym.benchmarks.response_verify import verify_responses
 from empathy_gym.benchmarks.summary import Score, rows_of
 from empathy_gym.benchmarks.verifier import TOLERANCE, Mismatch, Report, Verifier
 from empathy_gym.simulators.errors import ConfigError, RecordError
@@ -24,7 +26,7 @@ def verify(
     perceive: bool = False,
     user: User | None = None,
 ) -> Report:
-    """Check a file of records, or a bench folder and its summary.
+    """Check a file of records, or a bench folder and its summary; records of responses are read afresh in any case.
 
     Args:
         path: A JSON Lines file, or a folder with one.
@@ -41,6 +43,8 @@ def verify(
     file = folder.episodes if folder else given
     if not file.is_file():
         raise ConfigError(f"There is no file {str(file)!r} to verify.")
+    if holds_responses(file):
+        return verify_responses(file, folder)
     verifier = Verifier(scenarios, perceive=perceive, user=user)
     report, scores = verifier.report, []
     for number, record in read_records(file):

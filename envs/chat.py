@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, Unpack
+from typing import Unpack
 
-import gymnasium as gym
-from gymnasium.error import ResetNeeded
-
-from empathy_gym.envs.info import info_of
-from empathy_gym.envs.rendering import RENDER_MODES, ansi, checked_render_mode, write
-from empathy_gym.envs.setting import ChatKwargs, ChatSetting, check_options
+from empathy_gym.envs.conversation import ConversationEnv
+from empathy_gym.envs.setting import ChatKwargs, Transition
 from empathy_gym.envs.spaces import UnicodeText
 from empathy_gym.simulators.dialogue import Dialogue
-from empathy_gym.simulators.errors import ConfigError
-from empathy_gym.simulators.scenario import Scenario
-from empathy_gym.simulators.user import User
-
-OPTIONS: Final = ("scenario", "dialogue")
 
 
-class EmpathyChatEnv(gym.Env[str, str]):
+class EmpathyChatEnv(ConversationEnv[str, str]):
     """A conversation with a simulated user who has feelings; how the feelings move is the reward.
 
     ## Description
@@ -87,104 +78,18 @@ class EmpathyChatEnv(gym.Env[str, str]):
         ScenarioError: If a scenario file cannot be used.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # type: ignore[misc]
-
     def __init__(self, *, render_mode: str | None = None, **kwargs: Unpack[ChatKwargs]) -> None:
-        if "autoreset_mode" in kwargs:
-            raise ConfigError("autoreset_mode is an argument of the vector environment; use gym.make_vec.")
-        self.setting = ChatSetting.make(kwargs, also_valid=("render_mode",))
-        self.render_mode = checked_render_mode(render_mode)
+        super().__init__(kwargs, (), render_mode)
         self.observation_space = UnicodeText()
         self.action_space = UnicodeText()
-        self._dialogue: Dialogue | None = None
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
-        """Begin an episode.
+    def recorded(self, action: str) -> tuple[str, None]:
+        """Return the last action as a record holds it: as it is."""
+        return action, None
 
-        Args:
-            seed: Seed of `np_random`; None goes on with it.
-            options: ``"scenario"``, the id of a scenario, or ``"dialogue"``, a `Dialogue` to go on with.
+    def _begun(self, dialogue: Dialogue) -> str:
+        return dialogue.last_line
 
-        Returns:
-            The user's opening, and the info.
-
-        Raises:
-            ConfigError: If an option is unknown or has a wrong value.
-        """
-        given = check_options(options, OPTIONS)
-        super().reset(seed=seed)
-        start = self.setting.start(self.np_random, given.get("scenario"), given.get("dialogue"))
-        self._dialogue = self.setting.begin([start])[0]
-        if self.render_mode == "human":
-            write(ansi(self._dialogue))
-        return self._dialogue.last_line, info_of(self._dialogue, self.setting.zero_terms())
-
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Say something to the user.
-
-        Args:
-            action: The reply.
-
-        Returns:
-            The user's next line, the reward, terminated, truncated, and the info.
-
-        Raises:
-            ResetNeeded: If no episode is going on.
-            ConfigError: If the action is not a string.
-        """
-        before = self.dialogue
-        if before.ended:
-            raise ResetNeeded(
-                f"The episode has ended ({before.outcome}); call env.reset() before env.step()."
-            )
+    def _taken(self, before: Dialogue, action: str) -> tuple[Transition, str]:
         transition = self.setting.advance([before], [action])[0]
-        self._dialogue = after = transition.dialogue
-        if self.render_mode == "human":
-            write(ansi(after, since=len(before.messages)))
-        info = info_of(after, transition.terms)
-        return after.last_line, transition.reward, transition.terminated, transition.truncated, info
-
-    def render(self) -> str | None:
-        """Return the conversation so far with a bar of the emotion (``"ansi"``), or print it (``"human"``).
-
-        Raises:
-            ResetNeeded: If no episode has begun.
-        """
-        if self.render_mode is None:
-            gym.logger.warn(
-                'render() does nothing without a render mode; use gym.make(..., render_mode="ansi").'
-            )
-            return None
-        text = ansi(self.dialogue)
-        if self.render_mode == "ansi":
-            return text
-        write(text)
-        return None
-
-    @property
-    def dialogue(self) -> Dialogue:
-        """The whole state of the episode: keep it, pickle it, resume it, branch it.
-
-        Raises:
-            ResetNeeded: If no episode has begun.
-        """
-        if self._dialogue is None:
-            raise ResetNeeded("No episode has begun; call env.reset() first.")
-        return self._dialogue
-
-    @property
-    def instruction(self) -> str:
-        """The system prompt that a policy is given, in the user's language."""
-        return self.setting.instruction(self._dialogue)
-
-    @property
-    def user(self) -> User:
-        """The simulated user."""
-        return self.setting.user
-
-    @property
-    def scenarios(self) -> tuple[Scenario, ...]:
-        """The scenarios that `reset` draws from."""
-        return self.setting.scenarios
+        return transition, transition.dialogue.last_line

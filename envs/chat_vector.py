@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Unpack
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Unpack
 
-import gymnasium as gym
-import numpy as np
-from gymnasium.error import ResetNeeded
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
-from numpy.typing import NDArray
 
-from empathy_gym.envs.info import batch_infos, info_of
-from empathy_gym.envs.rendering import RENDER_MODES, ansi, checked_render_mode, write
-from empathy_gym.envs.setting import ChatKwargs, ChatSetting, Transition, check_options, integer
+from empathy_gym.envs.conversation_vector import ConversationVectorEnv
+from empathy_gym.envs.setting import ChatKwargs, Transition
 from empathy_gym.envs.spaces import UnicodeText
-from empathy_gym.simulators.dialogue import Dialogue
-from empathy_gym.simulators.errors import ConfigError, unknown_name
-from empathy_gym.simulators.scenario import Scenario
-from empathy_gym.simulators.user import User
-
-OPTIONS: Final = ("scenario", "dialogue", "reset_mask", "group_size")
-MODES: Final = {mode.value: mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)}
 
 Observations = tuple[str, ...]
-Infos = dict[str, Any]
 
 
-class EmpathyChatVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str | None], NDArray[Any]]):
+class EmpathyChatVectorEnv(ConversationVectorEnv[Observations, Iterable[str | None]]):
     """Many conversations at once: `EmpathyChatEnv` batched, sub-environment for sub-environment the same.
 
     ## Description
@@ -77,11 +62,7 @@ class EmpathyChatVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str | Non
         ScenarioError: If a scenario file cannot be used.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "render_modes": list(RENDER_MODES),
-        "render_fps": 4,
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
+    action_name: ClassVar[str] = "strings"
 
     def __init__(
         self,
@@ -92,271 +73,24 @@ class EmpathyChatVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str | Non
         max_episode_steps: int | None = None,
         **kwargs: Unpack[ChatKwargs],
     ) -> None:
-        if max_episode_steps is not None:
-            raise ConfigError(
-                f"max_episode_steps={max_episode_steps!r} is not for this environment, whose horizon is "
-                "part of the "
-                "task; use max_turns."
-            )
-        self.num_envs = integer("num_envs", num_envs, 1)
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        self.setting = ChatSetting.make(kwargs, also_valid=("num_envs", "autoreset_mode", "render_mode"))
-        self.render_mode = checked_render_mode(render_mode)
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
-        self.single_observation_space, self.single_action_space = UnicodeText(), UnicodeText()
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._dialogues: list[Dialogue] = []
-        self._generators: list[np.random.Generator] = []
-        self._seeds: list[int] = []
+        super().__init__(
+            kwargs,
+            (),
+            num_envs,
+            (UnicodeText(), UnicodeText()),
+            autoreset_mode=autoreset_mode,
+            render_mode=render_mode,
+            max_episode_steps=max_episode_steps,
+        )
 
-    # -- reset
-    # ---------------------------------------------------------------------------------------------------
+    def _begun(self, which: Sequence[int]) -> None:
+        """A line of text is all there is to see."""
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observations, Infos]:
-        """Begin episodes.
+    def _taken(self, live: Sequence[int], actions: Sequence[Any]) -> list[Transition]:
+        return self.setting.advance([self._dialogues[i] for i in live], actions)
 
-        Args:
-            seed: s for s, s + 1, ..., a list with one (or None) for each sub-environment, or None to go on.
-            options: See the class; `options` is only read.
+    def _observation(self, index: int) -> str:
+        return self._dialogues[index].last_line
 
-        Returns:
-            The observations of all sub-environments, and the infos of those that were reset.
-
-        Raises:
-            ConfigError: If an option or a seed is not valid.
-            ResetNeeded: If the first reset of all leaves sub-environments out.
-        """
-        given = check_options(options, OPTIONS)
-        which = self._masked(given.get("reset_mask"))
-        if not self._dialogues and len(which) < self.num_envs:
-            raise ResetNeeded(
-                "options['reset_mask'] leaves out sub-environments that never began; reset all first."
-            )
-        group_size = self._group_size(given.get("group_size"), which)
-        scenarios = self._each("scenario", given.get("scenario"), str)
-        dialogues = self._each("dialogue", given.get("dialogue"), Dialogue)
-        for i in which:
-            first = i - i % group_size
-            if (scenarios[i], dialogues[i]) != (scenarios[first], dialogues[first]):
-                raise ConfigError(
-                    f"The options give the siblings {first} and {i} of a group different starts; with "
-                    f"group_size={group_size} they must share scenario and dialogue."
-                )
-        self._seed(seed, which)
-        starts = [self.setting.start(self._generators[i], scenarios[i], dialogues[i]) for i in which]
-        begun = self.setting.begin([starts[k - k % group_size] for k in range(len(starts))])
-        if self._dialogues:
-            for i, dialogue in zip(which, begun, strict=True):
-                self._dialogues[i] = dialogue
-        else:
-            self._dialogues = begun
-        return self._observations(), batch_infos(self._opening_infos(which))
-
-    def _masked(self, mask: Any) -> list[int]:
-        """Return the numbers of the sub-environments to reset. The mask is not taken out of the options."""
-        if mask is None:
-            return list(range(self.num_envs))
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
-            raise ConfigError(
-                f"options['reset_mask'] must be a numpy array of {self.num_envs} bools; got {mask!r}."
-            )
-        if not mask.any():
-            raise ConfigError("options['reset_mask'] is False everywhere; there is nothing to reset.")
-        return [int(i) for i in np.flatnonzero(mask)]
-
-    def _group_size(self, value: Any, which: Sequence[int]) -> int:
-        if value is None:
-            return 1
-        size = integer("options['group_size']", value, 1)
-        if self.autoreset_mode is not AutoresetMode.DISABLED:
-            raise ConfigError(
-                "options['group_size'] needs autoreset_mode='Disabled': otherwise siblings would part at "
-                "the first "
-                "episode that ends."
-            )
-        if self.num_envs % size:
-            raise ConfigError(
-                f"options['group_size'] is {size}, which does not divide num_envs={self.num_envs}."
-            )
-        chosen = set(which)
-        for first in range(0, self.num_envs, size):
-            if len(chosen & set(range(first, first + size))) not in (0, size):
-                raise ConfigError(
-                    f"options['reset_mask'] covers only a part of the group {first}..{first + size - 1}; "
-                    "with "
-                    f"group_size={size} it must cover whole groups."
-                )
-        return size
-
-    def _each(self, name: str, value: Any, one: type) -> list[Any]:
-        """Return an option for each sub-environment."""
-        if value is None or isinstance(value, one):
-            return [value] * self.num_envs
-        if not isinstance(value, list | tuple | np.ndarray) or len(value) != self.num_envs:
-            raise ConfigError(
-                f"options[{name!r}] must be one {one.__name__} or a list of {self.num_envs}; got "
-                f"{value!r:.80}."
-            )
-        return list(value)
-
-    def _seed(self, seed: Any, which: Sequence[int]) -> None:
-        if isinstance(seed, list | tuple | np.ndarray):
-            if len(seed) != self.num_envs:
-                raise ConfigError(f"seed has {len(seed)} entries; there are num_envs={self.num_envs}.")
-            seeds = [None if s is None else integer(f"seed[{i}]", s, 0) for i, s in enumerate(seed)]
-        else:
-            first = None if seed is None else integer("seed", seed, 0)
-            seeds = [None if first is None else first + i for i in range(self.num_envs)]
-        self._ensure_seeded()
-        for i in which:
-            if seeds[i] is not None:
-                self._generators[i], self._seeds[i] = seeding.np_random(seeds[i])
-
-    def _ensure_seeded(self) -> None:
-        while len(self._generators) < self.num_envs:
-            generator, seed = seeding.np_random()
-            self._generators.append(generator)
-            self._seeds.append(seed)
-
-    # -- step
-    # ----------------------------------------------------------------------------------------------------
-
-    def step(
-        self, actions: Iterable[str | None]
-    ) -> tuple[Observations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos]:
-        """Say something in every conversation.
-
-        Args:
-            actions: One string for each sub-environment; None for one that waits (see the class).
-
-        Returns:
-            Observations, rewards, terminations, truncations and infos.
-
-        Raises:
-            ResetNeeded: If a sub-environment has no episode going on and its action is not None.
-            ConfigError: If the number or the type of the actions is wrong.
-        """
-        live, texts = self._live(actions)
-        taken = self.setting.advance([self._dialogues[i] for i in live], texts)
-        rewards = np.zeros(self.num_envs, dtype=np.float64)
-        terminations = np.zeros(self.num_envs, dtype=np.bool_)
-        truncations = np.zeros(self.num_envs, dtype=np.bool_)
-        infos: list[Infos | None] = [None] * self.num_envs
-        for i, transition in zip(live, taken, strict=True):
-            self._dialogues[i] = transition.dialogue
-            rewards[i] = transition.reward
-            terminations[i], truncations[i] = transition.terminated, transition.truncated
-            infos[i] = info_of(transition.dialogue, transition.terms)
-        ended = {i: t for i, t in zip(live, taken, strict=True) if t.done}
-        batch: Infos = {}
-        if ended and self.autoreset_mode is AutoresetMode.SAME_STEP:
-            batch = self._autoreset(ended, infos)
-        batch.update(batch_infos(infos))
-        return self._observations(), rewards, terminations, truncations, batch
-
-    def _live(self, actions: Any) -> tuple[list[int], list[str]]:
-        """Return the numbers of the conversations that go on, and what is said in them."""
-        if not self._dialogues:
-            raise ResetNeeded("No episode has begun; call envs.reset() first.")
-        if isinstance(actions, str | bytes | Mapping) or not isinstance(actions, Iterable):
-            raise ConfigError(f"actions is a {type(actions).__name__}; it must be {self.num_envs} strings.")
-        given = list(actions)
-        if len(given) != self.num_envs:
-            raise ConfigError(f"Got {len(given)} actions for num_envs={self.num_envs}.")
-        waiting = [i for i, d in enumerate(self._dialogues) if d.ended]
-        called = [i for i in waiting if given[i] is not None]
-        if called:
-            raise ResetNeeded(
-                f"The episodes of sub-environments {called} have ended. Reset them with "
-                "options={'reset_mask': mask}, or let them wait with the action None."
-            )
-        live = [i for i, d in enumerate(self._dialogues) if not d.ended]
-        return live, [given[i] for i in live]
-
-    def _autoreset(self, ended: Mapping[int, Transition], infos: list[Infos | None]) -> Infos:
-        """Begin the next episodes in the streams of the ended ones, and return what is told of the ends."""
-        finals: list[Infos | None] = [
-            {"final_obs": ended[i].dialogue.last_line, "final_info": infos[i]} if i in ended else None
-            for i in range(self.num_envs)
-        ]
-        begun = self.setting.begin([self.setting.start(self._generators[i]) for i in ended])
-        for i, dialogue in zip(ended, begun, strict=True):
-            self._dialogues[i] = dialogue
-            infos[i] = info_of(dialogue, self.setting.zero_terms())
-        return batch_infos(finals)
-
-    def _opening_infos(self, which: Sequence[int]) -> list[Infos | None]:
-        infos: list[Infos | None] = [None] * self.num_envs
-        for i in which:
-            infos[i] = info_of(self._dialogues[i], self.setting.zero_terms())
-        return infos
-
-    def _observations(self) -> Observations:
-        return tuple(dialogue.last_line for dialogue in self._dialogues)
-
-    # -- the rest
-    # ------------------------------------------------------------------------------------------------
-
-    def render(self) -> tuple[str | None, ...] | None:  # type: ignore[override]
-        """Return every conversation as text (``"ansi"``), or print them all (``"human"``)."""
-        if self.render_mode is None:
-            gym.logger.warn(
-                'render() does nothing without a render mode; use gym.make_vec(..., render_mode="ansi").'
-            )
-            return None
-        frames = tuple(ansi(dialogue) for dialogue in self.dialogues)
-        if self.render_mode == "ansi":
-            return frames
-        write("\n".join(frames))
-        return (None,) * self.num_envs
-
-    @property  # type: ignore[misc]
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """The generators of the sub-environments."""
-        self._ensure_seeded()
-        return tuple(self._generators)
-
-    @property
-    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The seeds of the generators of the sub-environments."""
-        self._ensure_seeded()
-        return tuple(self._seeds)
-
-    @property
-    def dialogues(self) -> tuple[Dialogue, ...]:
-        """The state of every episode: keep it, pickle it, resume it, branch it.
-
-        Raises:
-            ResetNeeded: If no episode has begun.
-        """
-        if not self._dialogues:
-            raise ResetNeeded("No episode has begun; call envs.reset() first.")
-        return tuple(self._dialogues)
-
-    @property
-    def instructions(self) -> tuple[str, ...]:
-        """The system prompt for the policy of every sub-environment."""
-        dialogues: Sequence[Dialogue | None] = self._dialogues or [None] * self.num_envs
-        return tuple(map(self.setting.instruction, dialogues))
-
-    @property
-    def user(self) -> User:
-        """The simulated user."""
-        return self.setting.user
-
-    @property
-    def scenarios(self) -> tuple[Scenario, ...]:
-        """The scenarios that a reset draws from."""
-        return self.setting.scenarios
-
-
-def _autoreset_mode(value: Any) -> AutoresetMode:
-    name = value.value if isinstance(value, AutoresetMode) else value
-    if name == AutoresetMode.NEXT_STEP.value:
-        raise ConfigError(f"autoreset_mode={name!r} is not supported; use {' or '.join(map(repr, MODES))}.")
-    if not isinstance(name, str) or name not in MODES:
-        raise unknown_name("autoreset_mode", name, MODES)
-    return MODES[name]
+    def _batched(self, observations: Sequence[str]) -> Observations:
+        return tuple(observations)

@@ -43,7 +43,7 @@ def info_of(dialogue: Dialogue, reward_terms: Mapping[str, float]) -> dict[str, 
     return {
         "scenario": dialogue.scenario,
         "turn": turn,
-        "messages": [{**m} for m in dialogue.messages],
+        "messages": [m.copy() for m in dialogue.messages],
         "emotion": state.emotion,
         "band": band(state.emotion),
         "trust": state.trust,
@@ -66,8 +66,8 @@ def batch_infos(infos: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
 
     Returns:
         For every key an array of shape (num_envs,) and a bool mask under ``_key``; dicts are batched
-        recursively. Integers, floats and bools are arrays of int64, float64 and bool, everything else is an
-        object array.
+        recursively (but for ``final_obs``). Integers, floats and bools are arrays of int64, float64 and bool,
+        arrays are stacked (zeros where there is none), everything else is an object array.
     """
     mask = np.array([info is not None for info in infos], dtype=np.bool_)
     return _batched([info for info in infos if info is not None], mask)
@@ -77,13 +77,19 @@ def _batched(infos: Sequence[Mapping[str, Any]], mask: NDArray[np.bool_]) -> dic
     batch: dict[str, Any] = {}
     for key in infos[0] if infos else ():
         values = [info[key] for info in infos]
-        batch[key] = _batched(values, mask) if isinstance(values[0], dict) else _column(values, mask)
+        # As Gymnasium: last observations are kept one by one, also where they are dicts.
+        apart = key == "final_obs" or not isinstance(values[0], dict)
+        batch[key] = _column(values, mask) if apart else _batched(values, mask)
         batch[f"_{key}"] = mask.copy()
     return batch
 
 
 def _column(values: Sequence[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
     kind = type(values[0])
+    if kind is np.ndarray:
+        rows = np.zeros((len(mask), *values[0].shape), dtype=values[0].dtype)
+        rows[mask] = values
+        return rows
     if len(values) == len(mask):
         return np.fromiter(values, dtype=kind if kind in _NUMBERS else object, count=len(values))
     if kind in _NUMBERS:
@@ -117,6 +123,20 @@ def unbatch_info(infos: Mapping[str, Any], index: int) -> dict[str, Any]:
             item = value[index]
             info[key] = item.item() if isinstance(item, np.generic) else item
     return info
+
+
+def unbatch_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]:
+    """Return the info of every sub-environment as `unbatch_info` does, in a fraction of the time."""
+    told: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+    for key, value in infos.items():
+        if key in FINAL_KEYS or _is_mask(key, infos):
+            continue
+        mask = infos.get(f"_{key}")
+        items = unbatch_infos(value, num_envs) if isinstance(value, dict) else value.tolist()
+        for i, item in enumerate(items):
+            if mask is None or mask[i]:
+                told[i][key] = item
+    return told
 
 
 def _is_mask(key: str, infos: Mapping[str, Any]) -> bool:

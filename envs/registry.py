@@ -12,6 +12,16 @@ ENVIRONMENTS: Final[dict[str, dict[str, Any]]] = {
         "vector_entry_point": "empathy_gym.envs.chat_vector:EmpathyChatVectorEnv",
         "max_episode_steps": None,
     },
+    "EmpathyStrategy-v0": {
+        "entry_point": "empathy_gym.envs.strategy:EmpathyStrategyEnv",
+        "vector_entry_point": "empathy_gym.envs.strategy_vector:EmpathyStrategyVectorEnv",
+        "max_episode_steps": None,
+    },
+    "EmpathyResponse-v0": {
+        "entry_point": "empathy_gym.envs.response:EmpathyResponseEnv",
+        "vector_entry_point": "empathy_gym.envs.response_vector:EmpathyResponseVectorEnv",
+        "max_episode_steps": None,
+    },
 }
 """Arguments of `gymnasium.register` by environment id."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any, Final, TextIO
 
 import gymnasium as gym
 
-from empathy_gym.simulators.dialogue import Dialogue, band
+from empathy_gym.simulators.dialogue import Dialogue, Message, band
 from empathy_gym.simulators.errors import ConfigError
 
 RENDER_MODES: Final = ("ansi", "human")
@@ -43,13 +44,18 @@ def ansi(dialogue: Dialogue, since: int = 0) -> str:
         dialogue: The dialogue.
         since: Number of the first message to show.
     """
-    lines = [f"{_SPEAKERS[m['role']]} | {_plain(m['content'])}" for m in dialogue.messages[since:]]
+    lines = message_lines(dialogue.messages[since:])
     filled = "#" * (dialogue.emotion * BAR // 100)
     status = f"turn {dialogue.turn}/{dialogue.max_turns}"
     if dialogue.outcome is not None:
         status += f", {dialogue.outcome}"
     lines.append(f"     [{filled:.<{BAR}}] {dialogue.emotion:3d} {band(dialogue.emotion)}  {status}")
     return "\n".join(lines) + "\n"
+
+
+def message_lines(messages: Iterable[Message]) -> list[str]:
+    """Return chat messages as lines of text, without what would move the cursor."""
+    return [f"{_SPEAKERS[m['role']]} | {_plain(m['content'])}" for m in messages]
 
 
 def write(text: str, stream: TextIO | None = None) -> None:

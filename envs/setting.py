@@ -25,7 +25,7 @@ from empathy_gym.simulators.config import SimulatorConfig, build_user, marked
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue
 from empathy_gym.simulators.errors import ConfigError, unknown_name
 from empathy_gym.simulators.scenario import DIFFICULTIES, Scenario
-from empathy_gym.simulators.user import User, with_format_failure
+from empathy_gym.simulators.user import User, take_leave, with_format_failure
 
 MAX_TURNS: Final = 8
 """Scored replies of an episode, as in RLVER (arXiv 2507.03112)."""
@@ -246,6 +246,29 @@ class ChatSetting:
             self._transition(before, reply, with_format_failure(before) if reply is None else next(answered))
             for before, reply in zip(dialogues, heard, strict=True)
         ]
+
+    def converse(
+        self, dialogues: Sequence[Dialogue], replies: Sequence[str], closing: Sequence[bool]
+    ) -> list[Transition]:
+        """Take one reply in each dialogue, in one call of the user, and close some of them by it.
+
+        A user who has announced to go is let go by a goodbye as by any farewell; another one answers it, and that is
+        the end.
+
+        Args:
+            dialogues: Dialogues that go on.
+            replies: What is said in each, as it is heard.
+            closing: Whether it is a goodbye.
+        """
+        ends = [c and d.state.leaving is None for c, d in zip(closing, dialogues, strict=True)]
+        both = list(zip(dialogues, replies, ends, strict=True))
+        staying = [(d, r) for d, r, end in both if not end]
+        left = [(d, r) for d, r, end in both if end]
+        answered = iter(
+            self.user.respond([d for d, _ in staying], [r for _, r in staying]) if staying else ()
+        )
+        parted = iter(take_leave(self.user, [d for d, _ in left], [r for _, r in left]))
+        return [self._transition(d, r, next(parted if end else answered)) for d, r, end in both]
 
     def _transition(self, before: Dialogue, reply: str | None, after: Dialogue) -> Transition:
         terms = self.zero_terms()

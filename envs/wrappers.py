@@ -8,13 +8,13 @@ from typing import Any, SupportsFloat
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 
-from empathy_gym.envs.chat import EmpathyChatEnv
+from empathy_gym.envs.conversation import ConversationEnv
 from empathy_gym.envs.instructions import instruction_hash
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.records import EpisodeRecorder, RecordWriter
 
 
-class RecordEpisodes(gym.Wrapper[str, str, str, str], RecordConstructorArgs):
+class RecordEpisodes(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Write one JSON line for every episode that ends (see `empathy_gym.simulators.records`).
 
     The line holds what was done and how it was read, and nothing that changes between runs: the same episode
@@ -22,27 +22,29 @@ class RecordEpisodes(gym.Wrapper[str, str, str, str], RecordConstructorArgs):
     line is written, so that several environments may share it.
 
     Args:
-        env: A chat environment, wrapped or not.
+        env: An environment of one conversation, wrapped or not.
         path: File to append to; folders above it are made.
         policy: What the policy is called in the records.
 
     Raises:
-        ConfigError: If the environment is not a chat environment.
+        ConfigError: If the environment is not one of a single conversation.
     """
 
     def __init__(
-        self, env: gym.Env[str, str], path: str | os.PathLike[str], policy: str | None = None
+        self, env: gym.Env[Any, Any], path: str | os.PathLike[str], policy: str | None = None
     ) -> None:
-        if not isinstance(env, gym.Env) or not isinstance(env.unwrapped, EmpathyChatEnv):
-            raise ConfigError(f"RecordEpisodes got {env!r:.80}; it records single chat environments.")
+        if not isinstance(env, gym.Env) or not isinstance(env.unwrapped, ConversationEnv):
+            raise ConfigError(
+                f"RecordEpisodes got {env!r:.80}; it records single environments of this package."
+            )
         RecordConstructorArgs.__init__(self, path=os.fspath(path), policy=policy)
         super().__init__(env)
         self.path = os.fspath(path)
-        self._chat: EmpathyChatEnv = env.unwrapped
+        self._chat: ConversationEnv[Any, Any] = env.unwrapped
         setting = self._chat.setting
         self._recorder = EpisodeRecorder(
             env_id=env.spec.id if env.spec is not None else type(self._chat).__name__,
-            env_kwargs=setting.kwargs,
+            env_kwargs=self._chat.kwargs,
             user=setting.user,
             reward=setting.kwargs.get("reward", "delta"),
             policy=policy,
@@ -50,17 +52,19 @@ class RecordEpisodes(gym.Wrapper[str, str, str, str], RecordConstructorArgs):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode, and a record."""
         obs, info = self.env.reset(seed=seed, options=options)
         hash_ = instruction_hash(self._chat.instruction)
         self._recorder.begin(self._chat.dialogue, instruction_hash=hash_, seed=seed)
         return obs, info
 
-    def step(self, action: str) -> tuple[str, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step; the record is written if it was the last one."""
         obs, reward, terminated, truncated, info = self.env.step(action)
-        self._recorder.step(action, self._chat.dialogue, float(reward), info["reward_terms"])
+        text, strategy = self._chat.recorded(action)
+        terms = info["reward_terms"]
+        self._recorder.step(text, self._chat.dialogue, float(reward), terms, strategy=strategy)
         if terminated or truncated:
             with RecordWriter(self.path) as writer:
                 writer.write(self._recorder.record())

@@ -17,9 +17,10 @@ on text written for this project alone; docs/fidelity.md says how far they agree
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,45 @@ LEVELS: Final = (0, 1, 2)
 """None, weak, strong."""
 FILE: Final = "identifiers.npz"
 """What the weights' file is called in its folder."""
+ENCODER: Final = "encoder_identifiers.json"
+"""What the settings of an encoder's heads are called in their folder."""
+STRUCTURE: Final = "structure"
+"""Name of the identifier that reads by the embedded perceiver."""
 SHIPPED: Final = Path(__file__).resolve().parent / "data"
+
+
+@runtime_checkable
+class Identifier(Protocol):
+    """Whatever reads EPITOME's three mechanisms.
+
+    Attributes:
+        fingerprint: What reads, with the hash of what it was trained to.
+        family: What kind of reader it is; two families make different mistakes.
+        determinism: ``"exact"`` where a text is read alike on every machine, ``"rule-only"`` where not.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """What reads."""
+        ...
+
+    @property
+    def family(self) -> str:
+        """What kind of reader it is."""
+        ...
+
+    @property
+    def determinism(self) -> str:
+        """Whether a text is read alike on every machine."""
+        ...
+
+    def probabilities(self, contexts: Sequence[str], responses: Sequence[str]) -> NDArray[np.float64]:
+        """Return the probability of each level, shape (n, 3 mechanisms, 3 levels)."""
+        ...
+
+    def levels(self, contexts: Sequence[str], responses: Sequence[str]) -> NDArray[np.int64]:
+        """Return the likeliest level, shape (n, 3 mechanisms)."""
+        ...
 
 
 class EmpathyIdentifier:
@@ -54,6 +93,8 @@ class EmpathyIdentifier:
                 f"these weights read {', '.join(heads.heads)}; identifiers read {', '.join(MECHANISMS)}."
             )
         self.heads = heads
+        self.family = "hashed n-grams"
+        self.determinism = "exact"
 
     @property
     def fingerprint(self) -> str:
@@ -71,7 +112,7 @@ class EmpathyIdentifier:
         Raises:
             ValueError: If there are not as many contexts as responses.
         """
-        found = self.heads.probabilities(self.heads.rows(responses, _checked(contexts, responses)))
+        found = self.heads.probabilities(self.heads.rows(responses, paired(contexts, responses)))
         return np.stack([found[name] for name in MECHANISMS], axis=1)
 
     def levels(self, contexts: Sequence[str], responses: Sequence[str]) -> NDArray[np.int64]:
@@ -84,11 +125,62 @@ class EmpathyIdentifier:
         Raises:
             ValueError: If there are not as many contexts as responses.
         """
-        found = self.heads.levels(self.heads.rows(responses, _checked(contexts, responses)))
+        found = self.heads.levels(self.heads.rows(responses, paired(contexts, responses)))
         return np.stack([found[name] for name in MECHANISMS], axis=1)
 
 
-def _checked(contexts: Sequence[str], responses: Sequence[str]) -> Sequence[str]:
+def load_identifier(source: str | Path | None = None) -> Identifier:
+    """Return an identifier by name, once per process and weights.
+
+    Args:
+        source: A folder that ``empathy-gym identifiers train`` wrote, of linear heads or of an encoder;
+            ``"structure"`` for the embedded perceiver's reading; None for the weights that come with the package.
+
+    Raises:
+        ConfigError: If the folder holds no identifier.
+        MissingExtraError: If it holds an encoder, and torch or Transformers is not installed.
+    """
+    if source is None:
+        return _loaded(str(SHIPPED), 0)
+    if not isinstance(source, str | Path):
+        raise ConfigError(
+            f"identifier is a {type(source).__name__}; it must be the path of a folder that 'empathy-gym "
+            f"identifiers train' wrote, or {STRUCTURE!r}."
+        )
+    if source == STRUCTURE:
+        return _loaded(STRUCTURE, 0)
+    folder = Path(source)
+    for name in (ENCODER, FILE):
+        if (folder / name).is_file():
+            return _loaded(str(folder), (folder / name).stat().st_mtime_ns)
+    raise ConfigError(
+        f"There are no weights in {str(folder)!r}: neither {FILE} nor {ENCODER}. Name a folder that "
+        f"'empathy-gym identifiers train' wrote, or {STRUCTURE!r}."
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(source: str, changed: int) -> Identifier:
+    found: Any
+    if source == STRUCTURE:
+        from empathy_gym.rewards.structure import StructureIdentifier
+
+        return StructureIdentifier()
+    if (Path(source) / ENCODER).is_file():
+        from empathy_gym.rewards.encoder_identifiers import EncoderIdentifier
+
+        found = EncoderIdentifier.load(Path(source))
+    else:
+        found = EmpathyIdentifier(source)
+    return found  # type: ignore[no-any-return]
+
+
+def paired(contexts: Sequence[str], responses: Sequence[str]) -> Sequence[str]:
+    """Return the contexts.
+
+    Raises:
+        ValueError: If there are not as many contexts as responses.
+    """
     if isinstance(contexts, str) or isinstance(responses, str) or len(contexts) != len(responses):
         raise ValueError("contexts and responses must be two lists of equal length.")
     return contexts

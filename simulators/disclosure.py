@@ -141,8 +141,8 @@ def _answering(
     A question may touch several topics: first comes what is about most of them, or about the narrowest; then what is
     about those that are left.
     """
-    facts, count = _by_urgency(situation, before.disclosed)
-    untold = [f for f in facts if f.layer <= deepest]
+    count = _width(situation)
+    untold = [f for f in _by_urgency(situation, before.disclosed) if f.layer <= deepest]
     asked = [i for i in reading.touched if i in count] if reading.levels["exploration"] else []
     if len(asked) == 1:
         untold.sort(key=lambda f: asked[0] not in f.topics)
@@ -166,14 +166,17 @@ def _fit(topics: Sequence[str], asked: Sequence[str], count: Mapping[str, int]) 
 
 
 @functools.lru_cache(maxsize=4096)
-def _by_urgency(
-    situation: Situation, disclosed: tuple[str, ...]
-) -> tuple[tuple[Fact, ...], Mapping[str, int]]:
-    """Return the facts not yet told, those that voice a claim or a request first; and how many a topic has."""
+def _by_urgency(situation: Situation, disclosed: tuple[str, ...]) -> tuple[Fact, ...]:
+    """Return the facts not yet told, those first that voice a claim or a request, then the deepest."""
     voicing = {claim.voiced_by for claim in situation.claims} | {r.voiced_by for r in situation.requests}
     untold = [fact for fact in situation.facts if fact.id not in disclosed]
-    count = collections.Counter([topic for fact in situation.facts for topic in fact.topics])
-    return tuple(sorted(untold, key=lambda f: (f.id not in voicing, -f.layer))), count
+    return tuple(sorted(untold, key=lambda f: (f.id not in voicing, -f.layer)))
+
+
+@functools.lru_cache(maxsize=512)
+def _width(situation: Situation) -> Mapping[str, int]:
+    """Return how many facts each topic has."""
+    return dict(collections.Counter([topic for fact in situation.facts for topic in fact.topics]))
 
 
 def _out_of_time(scenario: Scenario, after: UserState) -> bool:

@@ -7,6 +7,7 @@ EmpathyGymError
     EngineError                          a language-model engine failed
     TapeMiss (also a KeyError)           a replayed run asked for something its tape does not hold
     RecordError (also a ValueError)      a record that cannot be read or does not match
+    TrainingError                        a training run that cannot go on
 
 Every message says what was got, what is valid and what to do.
 """
@@ -43,6 +44,10 @@ class TapeMiss(EmpathyGymError, KeyError):
 
 class RecordError(EmpathyGymError, ValueError):
     """An episode record that is damaged or does not match its rule."""
+
+
+class TrainingError(EmpathyGymError):
+    """A training run that cannot go on: it diverged, or there is nothing to learn from."""
 
 
 class MissingExtraError(ConfigError, ImportError):

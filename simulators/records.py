@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -96,6 +96,8 @@ class TurnRecord(_Frozen):
     """Terms of the reward that are not zero."""
     faults: tuple[FaultRecord, ...] = ()
     """Faults of this turn."""
+    strategy: str | None = None
+    """The support strategy that the action came to, where actions are strategies; left out of the line otherwise."""
 
 
 class InitialRecord(_Frozen):
@@ -145,7 +147,11 @@ class EpisodeRecord(_Frozen):
 
     def to_line(self) -> str:
         """Return the record as one line of ASCII JSON, without the line break."""
-        return json.dumps(self.model_dump(mode="python"), ensure_ascii=True, allow_nan=False)
+        line = self.model_dump(mode="python")
+        for turn in line["turns"]:
+            if turn["strategy"] is None:
+                del turn["strategy"]
+        return json.dumps(line, ensure_ascii=True, allow_nan=False)
 
     @property
     def truncated(self) -> bool:
@@ -230,6 +236,7 @@ class EpisodeRecorder:
         reward: float,
         reward_terms: Mapping[str, float],
         reasoning: str | None = None,
+        strategy: str | None = None,
     ) -> None:
         """Add one reply.
 
@@ -239,6 +246,7 @@ class EpisodeRecorder:
             reward: The reward, with its terms.
             reward_terms: All terms, or those that are not zero.
             reasoning: What the policy gave as reasoning beside the action.
+            strategy: The support strategy that the action came to, where actions are strategies.
         """
         self._dialogue = dialogue
         self._steps.append(
@@ -247,6 +255,7 @@ class EpisodeRecorder:
                 "action": None if action is None else str.__str__(action[:MAX_ACTION]),
                 "cut": action is not None and len(action) > MAX_ACTION,
                 "reasoning": reasoning,
+                "strategy": strategy,
                 "reward": float(reward),
                 "reward_terms": {name: float(value) for name, value in reward_terms.items() if value},
             }
@@ -289,6 +298,7 @@ def _turn(dialogue: Dialogue, i: int, step: Mapping[str, Any]) -> TurnRecord:
         action=step["action"],
         cut=step.get("cut", False),
         reasoning=step.get("reasoning"),
+        strategy=step.get("strategy"),
         heard=spoken[0]["content"] if spoken else None,
         appraisal=AppraisalRecord.of(dialogue.appraisals[i]) if i < len(dialogue.appraisals) else None,
         change=after.emotion - before.emotion,
@@ -301,6 +311,14 @@ def _turn(dialogue: Dialogue, i: int, step: Mapping[str, Any]) -> TurnRecord:
         reward_terms=step.get("reward_terms", {}),
         faults=faults,
     )
+
+
+class Written(Protocol):
+    """Whatever is kept as one line."""
+
+    def to_line(self) -> str:
+        """Return it as one line of ASCII, without the line break."""
+        ...
 
 
 class RecordWriter:
@@ -320,7 +338,7 @@ class RecordWriter:
             if self._file.read(1) != b"\n":
                 self._put(b"\n")
 
-    def write(self, record: EpisodeRecord) -> None:
+    def write(self, record: Written) -> None:
         """Append one record."""
         self._put(f"{record.to_line()}\n".encode("ascii"))
 

@@ -22,6 +22,7 @@ from empathy_gym.simulators.dialogue import (
     Dialogue,
     EmotionChange,
     Fault,
+    Message,
     Outcome,
     PerceptionRequest,
     ScoredBy,
@@ -161,8 +162,7 @@ class User:
         for dialogue in dialogues:
             if dialogue.ended:
                 raise ConfigError(f"The dialogue has ended ({dialogue.outcome}); begin a new one.")
-        requests = [perception_request(d, r) for d, r in zip(dialogues, replies, strict=True)]
-        readings = _call("perceiver", self.perceiver.perceive, requests, Appraisal)
+        readings = self._perceived(dialogues, replies)
         after: list[Dialogue] = list(dialogues)
         heard: list[tuple[int, SpeakRequest]] = []
         for i, (dialogue, reply, reading) in enumerate(zip(dialogues, replies, readings, strict=True)):
@@ -177,6 +177,10 @@ class User:
             else:
                 after[i] = _said(dialogues[i], request, line)
         return after
+
+    def _perceived(self, dialogues: Sequence[Dialogue], replies: Sequence[str]) -> list[Appraisal | Fault]:
+        requests = [perception_request(d, r) for d, r in zip(dialogues, replies, strict=True)]
+        return _call("perceiver", self.perceiver.perceive, requests, Appraisal)
 
     def _hear(self, dialogue: Dialogue, reply: str, appraisal: Appraisal) -> SpeakRequest:
         """Apply the rule, and return what the speaker is told; only the user's next line is still missing."""
@@ -233,6 +237,59 @@ def with_format_failure(dialogue: Dialogue) -> Dialogue:
     """End a dialogue by a malformed action: nothing is heard, the emotion falls to 0."""
     state = dataclasses.replace(dialogue.state, emotion=0)
     return dataclasses.replace(dialogue, states=(*dialogue.states, state), outcome="format")
+
+
+def with_goodbye(dialogue: Dialogue, reply: str, line: str) -> Dialogue:
+    """End a dialogue by a goodbye to a user who has not said theirs: it is heard and answered, and moves nothing.
+
+    Args:
+        dialogue: The dialogue before it.
+        reply: The goodbye.
+        line: What the user answers.
+    """
+    state = dataclasses.replace(dialogue.state, turn=dialogue.state.turn + 1, beats=())
+    said: tuple[Message, ...] = ({"role": "assistant", "content": reply}, {"role": "user", "content": line})
+    return dataclasses.replace(
+        dialogue, messages=(*dialogue.messages, *said), states=(*dialogue.states, state), outcome="closed"
+    )
+
+
+def take_leave(user: Any, dialogues: Sequence[Dialogue], replies: Sequence[str]) -> list[Dialogue]:
+    """Say goodbye to users who have not said theirs, in one call of the speaker, and end the dialogues.
+
+    Args:
+        user: The simulated user; one that is not made of the three parts hears the goodbye as it hears any reply,
+            and only its answer counts.
+        dialogues: Dialogues that have not ended, with users who have not announced to go.
+        replies: A goodbye for each.
+    """
+    if not dialogues:
+        return []
+    if isinstance(user, User):
+        requests = [_parting(dialogue, reply) for dialogue, reply in zip(dialogues, replies, strict=True)]
+        lines = _call("speaker", user.speaker.speak, requests, str)
+    else:
+        after = user.respond(dialogues, replies)
+        lines = [d.faults[-1] if d.outcome == "fault" else d.last_line for d in after]
+    return [
+        with_fault(dialogue, line) if isinstance(line, Fault) else with_goodbye(dialogue, reply, line)
+        for dialogue, reply, line in zip(dialogues, replies, lines, strict=True)
+    ]
+
+
+def _parting(dialogue: Dialogue, reply: str) -> SpeakRequest:
+    """Return what the speaker is told of a goodbye: that nothing has moved, and that the talk ends here."""
+    state = dataclasses.replace(dialogue.state, turn=dialogue.state.turn + 1, beats=())
+    return SpeakRequest(
+        scenario=dialogue.source,
+        state=state,
+        appraisal=Appraisal(),
+        change=EmotionChange(0, {}, state),
+        disclose=(),
+        messages=(*dialogue.messages, {"role": "assistant", "content": reply}),
+        outcome="closed",
+        seed=derive_seed(dialogue.seed, dialogue.scenario, dialogue.turn + 1, "speak"),
+    )
 
 
 def _said(before: Dialogue, heard: SpeakRequest, line: str) -> Dialogue:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from empathy_gym.agents.policies.blind import BlindPolicy, lines, user_lines
-from empathy_gym.agents.policies.wording import content_words, names
 from empathy_gym.agents.policy import Conversation
+from empathy_gym.simulators.listening.wording import content_words, names
 
 
 class AdvisorPolicy(BlindPolicy):

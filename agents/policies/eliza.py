@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from empathy_gym.agents.policies.blind import BlindPolicy, lines, pick, user_lines
-from empathy_gym.agents.policies.wording import clauses, content_words, upper_first
 from empathy_gym.agents.policy import Conversation
+from empathy_gym.simulators.listening.wording import clauses, content_words, upper_first
 
 
 class TemplatePolicy(BlindPolicy):

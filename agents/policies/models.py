@@ -116,4 +116,10 @@ def engine_policy(
         raise unknown_name("kind of model policy", kind, KINDS)
     if not rest:
         raise ConfigError(f"The policy {spec!r} names no model. Valid: openai:MODEL@URL, vllm:PATH, hf:PATH.")
+    if kind == "hf":
+        from empathy_gym.agents.policies.seq2seq import seq2seq_policy
+
+        policy = seq2seq_policy(rest, options or {}, sampling or {})
+        if policy is not None:
+            return policy
     return EnginePolicy(engine_from(spec, dict(options or {})), **dict(sampling or {}))

@@ -7,16 +7,17 @@ this user. Privileged: only the benchmark runner grants it the dialogues, and it
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence, Set
 from typing import Final
 
 from empathy_gym.agents.policies.blind import lines
-from empathy_gym.agents.policies.phrasebook import lines_of, rests_on
 from empathy_gym.agents.policy import Conversation
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.dialogue import (
     Dialogue,
+    Fault,
     UserState,
     boundaries_in_force,
     derive_seed,
@@ -25,6 +26,7 @@ from empathy_gym.simulators.dialogue import (
 )
 from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
 from empathy_gym.simulators.embedded.speaker import AuthoredSpeaker
+from empathy_gym.simulators.listening.phrasebook import lines_of, rests_on
 from empathy_gym.simulators.reading import requests_in
 from empathy_gym.simulators.rule import TableRule
 from empathy_gym.simulators.scenario import Item, Scenario, Topic
@@ -45,6 +47,9 @@ INSIGHTS: Final = {"others_motives": "other", "critical_analysis": "both_sides",
 """Kind of insight each need asks for; ``"self"`` for the rest."""
 
 
+Compared = tuple[list[str], Sequence[Appraisal | Fault], list[int], list[tuple[int, int, UserState]]]
+"""Candidate replies, how each is read, how well it takes up what was said; and minus what each is worth, its place and
+the state it leads to, best first."""
 HEARD: Final = 32
 """What it is worth to answer what was just said, beside the points it pays, in eighths of a point."""
 
@@ -78,9 +83,13 @@ class OraclePolicy:
         self.rule: Rule = rule or TableRule()
         self.user = User(self.perceiver, self.rule, AuthoredSpeaker())
         self.candidates, self.ahead, self.width = candidates, ahead, width
+        self._known: dict[Hashable, Compared] = {}
+        self._seen: dict[Hashable, Compared] = {}
 
     def act(self, conversations: Sequence[Conversation], dialogues: Sequence[Dialogue]) -> list[str]:
         """Return the best reply found for each dialogue."""
+        # What was looked at one reply ahead is where the conversation stands now, more often than not.
+        self._known, self._seen = self._seen, {}
         return [self._reply(dialogue) for dialogue in dialogues]
 
     def _reply(self, dialogue: Dialogue) -> str:
@@ -92,19 +101,9 @@ class OraclePolicy:
         """Return what the best reply is worth, and the reply; the first of equals, so that chance decides nothing."""
         if dialogue.ended or dialogue.state.leaving is not None:
             return _promise(dialogue.source, dialogue.state, True), ""
-        options = list(itertools.islice(_answering(dialogue), self.candidates)) or [_any("fillers", dialogue)]
-        readings = self.perceiver.perceive([perception_request(dialogue, option) for option in options])
-        last = dialogue.turn + 1 >= dialogue.max_turns
-        heard, values = [], []
-        for at, (option, reading) in enumerate(zip(options, readings, strict=True)):
-            after = self.rule.apply(dialogue.source, dialogue.state, reading, last).state  # type: ignore[arg-type]
-            # Between replies that do as much, the one that takes up what was said: people notice.
-            answers = _answers(dialogue, reading) if isinstance(reading, Appraisal) else 0
-            heard.append(HEARD * answers - len(option) // 40)
-            values.append((-_promise(dialogue.source, after, last) - heard[at], at, after))
-        values.sort(key=lambda value: value[:2])
+        options, readings, heard, values = self._compared(dialogue, keep=ahead < self.ahead)
         least, at, _ = values[0]
-        if not ahead or last:
+        if not ahead or dialogue.turn + 1 >= dialogue.max_turns:
             return -least, options[at]
         tried = _different(values)[: self.width]
         # What a question brings to light shows only when it is tried.
@@ -116,6 +115,38 @@ class OraclePolicy:
         ]
         best = max(range(len(tried)), key=lambda i: (later[i], -i))
         return later[best], options[tried[best]]
+
+    def _compared(self, dialogue: Dialogue, keep: bool) -> Compared:
+        """Return the candidate replies to a dialogue, compared: a pure function of it, so that it can be kept."""
+        texts = tuple([message["content"] for message in dialogue.messages])
+        key = (
+            dialogue.scenario,
+            dialogue.difficulty,
+            dialogue.seed,
+            dialogue.max_turns,
+            texts,
+            dialogue.states,
+        )
+        found = self._known.get(key) or self._compare(dialogue)
+        if keep:
+            self._seen[key] = found
+        return found
+
+    def _compare(self, dialogue: Dialogue) -> Compared:
+        options = list(itertools.islice(_answering(dialogue), self.candidates)) or [_any("fillers", dialogue)]
+        readings = self.perceiver.perceive([perception_request(dialogue, option) for option in options])
+        last = dialogue.turn + 1 >= dialogue.max_turns
+        near = _near(dialogue)
+        heard: list[int] = []
+        values: list[tuple[int, int, UserState]] = []
+        for at, (option, reading) in enumerate(zip(options, readings, strict=True)):
+            after = self.rule.apply(dialogue.source, dialogue.state, reading, last).state  # type: ignore[arg-type]
+            # Between replies that do as much, the one that takes up what was said: people notice.
+            answers = _answers(dialogue, near, reading) if isinstance(reading, Appraisal) else 0
+            heard.append(HEARD * answers - len(option) // 40)
+            values.append((-_promise(dialogue.source, after, last) - heard[at], at, after))
+        values.sort(key=lambda value: value[:2])
+        return options, readings, heard, values
 
 
 def _grounds(item: Item) -> tuple[str, ...]:
@@ -129,11 +160,15 @@ def _newest(dialogue: Dialogue) -> set[str]:
     return told - set(dialogue.states[-2].disclosed) if dialogue.turn else told
 
 
-def _answers(dialogue: Dialogue, reading: Appraisal) -> int:
-    """Return how well a reply takes up what was just said: between replies that do as much, people notice."""
+def _near(dialogue: Dialogue) -> set[str]:
+    """Return the items that have to do with what the user's last line told."""
     situation, newest = dialogue.source.situation, _newest(dialogue)
     kinds = (situation.facts, situation.feelings, situation.perspectives, situation.strengths)
-    near = {item.id for kind in kinds for item in kind if not newest.isdisjoint(_grounds(item))}
+    return {item.id for kind in kinds for item in kind if not newest.isdisjoint(_grounds(item))}
+
+
+def _answers(dialogue: Dialogue, near: Set[str], reading: Appraisal) -> int:
+    """Return how well a reply takes up what was just said: between replies that do as much, people notice."""
     asked = any(beat.startswith(("ask:", "push:")) for beat in dialogue.state.beats)
     return (not near.isdisjoint(reading.touched)) - 3 * (asked and reading.stance <= 0)
 
@@ -167,21 +202,28 @@ def _promise(scenario: Scenario, after: UserState, last: bool) -> int:
     )
 
 
-def _needed(scenario: Scenario) -> Iterator[tuple[Item, tuple[str, ...]]]:
-    """Yield the items the need asks for, each with the facts it rests on."""
-    for kind in KINDS[scenario.need]:
-        for item in getattr(scenario.situation, kind):
-            if kind == "perspectives" and item.kind != INSIGHTS.get(scenario.need, "self"):
-                continue
-            yield item, rests_on(item)
+@functools.lru_cache(maxsize=1024)
+def _needed(scenario: Scenario) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the ids of the items the need asks for, each with the facts it rests on."""
+    wanted = INSIGHTS.get(scenario.need, "self")
+    return tuple(
+        [
+            (item.id, rests_on(item))
+            for kind in KINDS[scenario.need]
+            for item in getattr(scenario.situation, kind)
+            if kind != "perspectives" or item.kind == wanted
+        ]
+    )
 
 
 def _within_reach(scenario: Scenario, state: UserState) -> int:
     """Return how many items the need asks for can be spoken to now and have not been."""
     known = set(state.disclosed)
     return sum(
-        item.id not in state.touched and (not grounds or not known.isdisjoint(grounds))
-        for item, grounds in _needed(scenario)
+        [
+            id_ not in state.touched and (not grounds or not known.isdisjoint(grounds))
+            for id_, grounds in _needed(scenario)
+        ]
     )
 
 

@@ -1,1 +1,1 @@
-"""How policies are trained. What a trainer stands on is imported when it is used."""
+"""Trainers. Each module says which extra it needs."""

@@ -15,7 +15,10 @@ import yaml
 
 from empathy_gym.agents.policies.blind import Answer, BlindPolicy, pick, user_lines
 from empathy_gym.agents.policies.blind import lines as scripted_lines
-from empathy_gym.agents.policies.wording import (
+from empathy_gym.agents.policy import Conversation
+from empathy_gym.simulators.dialogue import derive_seed
+from empathy_gym.simulators.library.compiler import load_scenarios
+from empathy_gym.simulators.listening.wording import (
     clauses,
     lower_first,
     names,
@@ -24,9 +27,6 @@ from empathy_gym.agents.policies.wording import (
     things,
     upper_first,
 )
-from empathy_gym.agents.policy import Conversation
-from empathy_gym.simulators.dialogue import derive_seed
-from empathy_gym.simulators.library.compiler import load_scenarios
 
 _HOMOGLYPHS: Final = str.maketrans("aceopxyi", "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456")
 _LATE: Final = 5

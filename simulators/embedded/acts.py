@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 
@@ -10,7 +11,7 @@ from empathy_gym.simulators.embedded.lexicon import goodbyes
 from empathy_gym.simulators.embedded.phrases import clear
 from empathy_gym.simulators.embedded.reply import Reply, enough, negated
 from empathy_gym.simulators.embedded.requests import ANSWERS, goes_along
-from empathy_gym.simulators.embedded.sentences import Sentence, sentences_of
+from empathy_gym.simulators.embedded.sentences import Sentence
 from empathy_gym.simulators.scenario import Attempt, Boundary, Constraint, Fact, Strength, Topic
 
 _NUMBERED: Final = re.compile(r"(?:^|\n|[.:;!?] )\s*\(?\d{1,2}[.)]\s")
@@ -286,8 +287,6 @@ def _meant(sentence: Sentence, name: str) -> bool:
     return False
 
 
-_LEAVING: Final = 60
-"""Words of a user's line that does nothing but say goodbye, at most."""
 _MINE: Final = frozenset({"me", "my", "myself", "mine", "us", "our"})
 _SKIPPED: Final = frozenset(
     "am was have had will would shall can could do did be been not really so just truly also very only even still much "
@@ -314,7 +313,7 @@ def _held_on(reply: Reply) -> int | None:
     Who lets somebody go wishes, thanks and hopes; a question wants an answer, and what somebody's leaving means to the
     one who stays is no matter of theirs.
     """
-    if not reply.request.messages or not _leaves(reply.request.messages[-1]["content"]):
+    if not reply.said or not _leaves(reply.said[-1].parting):
         return None
     for at, sentence in enumerate(reply.sentences):
         if (sentence.question and not sentence.has("tag")) or _about_oneself(sentence):
@@ -322,12 +321,10 @@ def _held_on(reply: Reply) -> int | None:
     return None
 
 
-def _leaves(text: str) -> bool:
-    """Whether a line of the user's is a goodbye, and not only has one in it."""
-    sentences = sentences_of(text[:MAX_CHARACTERS])
-    if not sentences or sentences[-1].question or sum(len(s.words) for s in sentences) > _LEAVING:
-        return False
-    return bool(goodbyes().find(sentences[-1].words, [0]))
+@functools.lru_cache(maxsize=2048)
+def _leaves(parting: tuple[str, ...]) -> bool:
+    """Whether a line of the user's is a goodbye, and not only has one in it. The same ones are said again and again."""
+    return bool(goodbyes().find(parting, [0]))
 
 
 def _about_oneself(sentence: Sentence) -> bool:

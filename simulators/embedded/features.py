@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import chain
 from typing import Any, Final
 
 import yaml
@@ -173,7 +174,7 @@ def tokenise(text: str) -> tuple[list[str], list[int]]:
     """Return the words of a normalised text, and the positions at which a clause begins."""
     tokens = _TOKEN.findall(text)
     if _BREAKS.isdisjoint(tokens) and " -" not in text:
-        return [word for token in tokens for word in _expanded[token]], [0]
+        return list(chain.from_iterable(map(_expanded.__getitem__, tokens))), [0]
     words: list[str] = []
     breaks = [0]
     for token in tokens:
@@ -185,9 +186,30 @@ def tokenise(text: str) -> tuple[list[str], list[int]]:
     return words, breaks
 
 
-@functools.lru_cache(maxsize=65536)
+class _Stems(dict[str, str]):
+    """Stems of the words met before. Every word of every line is looked up: that is quicker than a call."""
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[word] = found = _stem(word)
+        return found
+
+
+_stems: Final = _Stems()
+
+
 def stem(word: str) -> str:
     """Return a crude stem: inflections of a word share it, different words rarely do."""
+    return _stems[word]
+
+
+def stems(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the stems of words."""
+    return tuple(map(_stems.__getitem__, words))
+
+
+def _stem(word: str) -> str:
     data = words_data()
     word = data.fold.get(word, word)
     if word in data.irregular:

@@ -217,6 +217,7 @@ def safety(sentences: Sequence[Sentence], alone: bool = False) -> str | None:
         alone: Whether nothing else is asked about their phrases: then only these are looked for.
     """
     hits = [dangers().find(s.words, s.breaks) if alone else s.hits for s in sentences]
-    if any([clear(found, "harm", "harm_not") for found in hits]):
+    if any([clear(found, "harm", "harm_not") for found in hits if "harm" in found]):
         return "policy_harm"
-    return "crisis_check" if any([clear(found, "crisis", "crisis_not") for found in hits]) else None
+    asks = any([clear(found, "crisis", "crisis_not") for found in hits if "crisis" in found])
+    return "crisis_check" if asks else None

@@ -49,7 +49,7 @@ _RANGES: Final = (
     *((0x1FB00, _WORD), (0x20000, _SINGLE), (0x40000, _WORD), (0xE0000, _INVISIBLE), (0xF0000, _SINGLE)),
 )
 _MASK: Final = (1 << 64) - 1
-_ODD: Final = 0x9E3779B97F4A7C15
+ODD: Final = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio, odd."""
 
 Integers = NDArray[np.int64]
@@ -58,7 +58,7 @@ Hashes = NDArray[np.uint64]
 
 def mix(number: int) -> int:
     """Return a 64-bit number that has little to do with its neighbours' (splitmix64)."""
-    number = (number + _ODD) & _MASK
+    number = (number + ODD) & _MASK
     number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK
     return number ^ (number >> 31)
@@ -66,14 +66,14 @@ def mix(number: int) -> int:
 
 _LETTER: Final = tuple(mix(100 + place) | 1 for place in range(5))
 """Odd multipliers of the letters of a character n-gram."""
-_POWER: Final = mix(200) | 1
+POWER: Final = mix(200) | 1
 """A token's hash is a polynomial in this of its code points."""
-_PREVIOUS: Final = mix(201) | 1
-_BEGIN, _END = mix(202), mix(203)
-_SPACES: Final = {
+PREVIOUS: Final = mix(201) | 1
+BEGIN, END = mix(202), mix(203)
+SPACES: Final = {
     name: mix(300 + i) for i, name in enumerate(("word1", "word2", "context", "shared", "overlap"))
 }
-_SPACES.update({f"char{n}": mix(320 + n) for n in (3, 4, 5)})
+SPACES.update({f"char{n}": mix(320 + n) for n in (3, 4, 5)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +271,7 @@ def _tokens(points: _Points) -> tuple[Integers, Hashes]:
     token = np.cumsum(begins) - 1
     place = np.arange(1, len(kind)) - starts[np.maximum(token, 0)]
     place[kind[1:] == _SPACE] = 0
-    powers = np.full(int(place.max()) + 1, _POWER, dtype=np.uint64)
+    powers = np.full(int(place.max()) + 1, POWER, dtype=np.uint64)
     powers[0] = 1
     powers = np.multiply.accumulate(powers)
     terms = (points.letters[1:] + np.uint64(1)) * powers[np.maximum(place, 0)]
@@ -288,7 +288,7 @@ def _scramble(numbers: Hashes) -> Hashes:
 
 def _seeded(numbers: Hashes, space: str) -> Hashes:
     """Return the hashes that numbers have in a space of their own."""
-    return _scramble(numbers + np.uint64(_SPACES[space]))
+    return _scramble(numbers + np.uint64(SPACES[space]))
 
 
 def _char_grams(points: _Points, orders: Sequence[int]) -> Iterator[tuple[Integers, Hashes]]:
@@ -306,7 +306,7 @@ def _char_grams(points: _Points, orders: Sequence[int]) -> Iterator[tuple[Intege
         if n in orders:
             where = np.flatnonzero(valid)
             # Multiply-shift: the high bits of a sum of products with odd random numbers are the hash.
-            yield points.owner[where + 1], sums[where] + np.uint64(_SPACES[f"char{n}"])
+            yield points.owner[where + 1], sums[where] + np.uint64(SPACES[f"char{n}"])
 
 
 def _word_grams(owner: Integers, token: Hashes, orders: Sequence[int]) -> Iterator[tuple[Integers, Hashes]]:
@@ -316,18 +316,18 @@ def _word_grams(owner: Integers, token: Hashes, orders: Sequence[int]) -> Iterat
     if 2 in orders and len(token):
         first = np.ones(len(token), dtype=np.bool_)
         first[1:] = owner[1:] != owner[:-1]
-        before = np.where(first, np.uint64(_BEGIN), np.roll(token, 1))
-        yield owner, _seeded(before * np.uint64(_PREVIOUS) + token, "word2")
+        before = np.where(first, np.uint64(BEGIN), np.roll(token, 1))
+        yield owner, _seeded(before * np.uint64(PREVIOUS) + token, "word2")
         last = np.roll(first, -1)
-        yield owner[last], _seeded(token[last] * np.uint64(_PREVIOUS) + np.uint64(_END), "word2")
+        yield owner[last], _seeded(token[last] * np.uint64(PREVIOUS) + np.uint64(END), "word2")
 
 
 def _pair_grams(owner: Integers, token: Hashes, contexts: Sequence[str]) -> Iterator[tuple[Integers, Hashes]]:
     """Yield what the context says, what reply and context share, and the share itself in eighths."""
     context_owner, context_token = _tokens(_points(contexts))
     yield context_owner, _seeded(context_token, "context")
-    own = np.unique(_scramble(owner.astype(np.uint64) * np.uint64(_ODD) + token), return_index=True)
-    theirs = _scramble(context_owner.astype(np.uint64) * np.uint64(_ODD) + context_token)
+    own = np.unique(_scramble(owner.astype(np.uint64) * np.uint64(ODD) + token), return_index=True)
+    theirs = _scramble(context_owner.astype(np.uint64) * np.uint64(ODD) + context_token)
     shared = own[1][np.isin(own[0], theirs)]
     yield owner[shared], _seeded(token[shared], "shared")
     n = len(contexts)

@@ -20,6 +20,7 @@ from empathy_gym.simulators.embedded.features import (
     normalise,
     read_data,
     stem,
+    stems,
     tokenise,
     words_data,
 )
@@ -79,7 +80,7 @@ class Entry:
         kind: One of `KINDS`.
         mask: The bits of its cues.
         single: Whether one cue is enough.
-        words: Stems of its text.
+        number: Its own bit among those of all items.
     """
 
     item: Item
@@ -87,7 +88,7 @@ class Entry:
     kind: str
     mask: int
     single: bool
-    words: frozenset[str]
+    number: int
 
 
 class Token(NamedTuple):
@@ -128,6 +129,7 @@ class Index:
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.postings: dict[str, Posting] = {}
+        self.worded: dict[str, int] = {}
         self.shapes: dict[tuple[str, int], Any] = {}
         self.slips: dict[tuple[str, int], str | None] = {}
         self.near: dict[str, str] = {}
@@ -145,8 +147,10 @@ class Index:
         if isinstance(item, Feeling):
             for one in family_words(item):
                 self._post(one, mask, family=mask)
-        words = frozenset(stem(word) for word in tokenise(normalise(item.text))[0])
-        entry = Entry(item, item.id, kind, mask, kind in SINGLE, words)
+        number = 1 << len(self.entries)
+        for one in dict.fromkeys(stems(tokenise(normalise(item.text))[0])):
+            self.worded[one] = self.worded.get(one, 0) | number
+        entry = Entry(item, item.id, kind, mask, kind in SINGLE, number)
         self.entries[item.id] = entry
         return entry
 
@@ -155,11 +159,11 @@ class Index:
         self._bits += 1
         for alternative in cue.split("|"):
             words, _ = tokenise(normalise(alternative))
-            stems = [stem(w) for w in words if w != "s"]
-            if len(stems) == 1:
-                self._add_word(stems[0], bit, kind)
-            elif stems:
-                self._add_phrase(stems, bit, kind)
+            found = stems([w for w in words if w != "s"])
+            if len(found) == 1:
+                self._add_word(found[0], bit, kind)
+            elif found:
+                self._add_phrase(found, bit, kind)
 
     def _post(
         self, one: str, mask: int, rare: int = 0, strong: int = 0, weak: int = 0, family: int = 0,
@@ -184,12 +188,12 @@ class Index:
                 common = one in everyday_stems() or one in weak_stems()
                 self._post(one, bit, strong=bit, rare=0 if common else bit)
 
-    def _add_phrase(self, stems: list[str], bit: int, kind: str) -> None:
-        telling = [s for s in stems if s not in weak_stems()]
-        anchor = max(range(len(stems)), key=lambda i: (stems[i] in telling, len(stems[i]), -i))
-        before, after = tuple(reversed(stems[:anchor])), tuple(stems[anchor + 1 :])
-        weight = _weight(stems, kind, bool(telling))
-        self._post(stems[anchor], bit, phrases=(((*after, *before)[0], before, after, bit, weight),))
+    def _add_phrase(self, words: Sequence[str], bit: int, kind: str) -> None:
+        telling = [one for one in words if one not in weak_stems()]
+        anchor = max(range(len(words)), key=lambda i: (words[i] in telling, len(words[i]), -i))
+        before, after = tuple(reversed(words[:anchor])), tuple(words[anchor + 1 :])
+        weight = _weight(words, kind, bool(telling))
+        self._post(words[anchor], bit, phrases=(((*after, *before)[0], before, after, bit, weight),))
 
     def tokens(self, sentence: Sentence, offset: int, skip: Set[int], mask: int) -> list[Token]:
         """Return the words of a sentence that hit cues within a mask, but for the positions in `skip`.
@@ -201,16 +205,14 @@ class Index:
             mask: The cues that may be known.
         """
         found: list[Token] = []
-        stems, known = sentence.stems, self.postings
-        for at, one in enumerate(stems):
-            if one not in known:
-                continue
-            cues, rare, strong, weak, family, phrases = known[one]
+        known, own = self.postings, sentence.stems
+        for at in [at for at, one in enumerate(own) if one in known]:
+            cues, rare, strong, weak, family, phrases = known[own[at]]
             if not cues & mask:
                 continue
             for next_, before, after, bit, weight in phrases:
                 # Few phrases have even the next of their words in the sentence.
-                if next_ in stems and bit & mask & ~rare and _stands(before, after, stems, at):
+                if next_ in own and bit & mask & ~rare and _stands(before, after, own, at):
                     if weight == 3:
                         rare |= bit
                         strong |= bit
@@ -281,17 +283,23 @@ class View:
         entries: The items that may be known, by kind.
         masks: Their cues, by kind.
         mask: All their cues.
+        numbers: The items themselves, one bit each.
     """
 
     index: Index
     entries: dict[str, Group]
     masks: dict[str, int]
     mask: int
+    numbers: int
 
     def __contains__(self, one: object) -> bool:
         """Whether a stem is a cue of an item that may be known; the index may hold more than that."""
         known = self.index.postings
         return one in known and known[one][0] & self.mask != 0
+
+    def words(self, one: str) -> bool:
+        """Whether a stem stands in the text of an item that may be known."""
+        return self.index.worded.get(one, 0) & self.numbers != 0
 
 
 Key = tuple[tuple[int, ...], ...]
@@ -384,4 +392,5 @@ def _group(index: Index, kind: str, items: Iterable[Item]) -> Group | None:
 
 def _view(index: Index, entries: dict[str, Group]) -> View:
     masks = {kind: functools.reduce(lambda m, e: m | e.mask, group, 0) for kind, group in entries.items()}
-    return View(index, entries, masks, functools.reduce(operator.or_, masks.values(), 0))
+    numbers = sum([entry.number for group in entries.values() for entry in group])
+    return View(index, entries, masks, functools.reduce(operator.or_, masks.values(), 0), numbers)

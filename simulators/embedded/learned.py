@@ -11,7 +11,7 @@ docs/fidelity.md tells which other heads were tried and left out.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ import numpy as np
 
 from empathy_gym.simulators.embedded.hashed import UNIT, HashSpec
 from empathy_gym.simulators.embedded.linear import LinearHeads, load
+from empathy_gym.simulators.embedded.plain import PlainHeads, readable
 
 COSTS: Final = ("invalidation", "control")
 """Fields of which a higher level costs; of all others a lower one does."""
@@ -29,6 +30,10 @@ MARGINS: Final[Mapping[str, float]] = {"control": 2.5, "affirmation": 2.0}
 """Logits by which harm has to be likelier than none."""
 SPEC: Final = HashSpec(bits=14, words=(1, 2), chars=())
 """What a row of a sentence is made of."""
+REMEMBERED: Final = 2048
+"""Sentences of which it is remembered what they are accused of."""
+FEW: Final = 16
+"""Sentences from which on arrays are quicker."""
 
 
 class LearnedHeads:
@@ -40,6 +45,9 @@ class LearnedHeads:
 
     def __init__(self, heads: LinearHeads) -> None:
         self.heads = heads
+        self._plain = PlainHeads(heads) if readable(heads) else None
+        self._margins = {name: round(MARGINS[name] / head.scale * UNIT) for name, head in heads.heads.items()}
+        self._known: dict[str, tuple[str, ...]] = {}
 
     @property
     def hash(self) -> str:
@@ -56,17 +64,45 @@ class LearnedHeads:
             levels: Levels that structure has found, shape (n,).
         """
         corrected = [dict(known) for known in levels]
-        whose = [i for i, mine in enumerate(sentences) for _ in mine]
-        if not whose:
-            return corrected
-        rows = self.heads.rows([sentence for mine in sentences for sentence in mine])
+        accused = self._accused({sentence for mine in sentences for sentence in mine})
+        for mine, own in zip(sentences, corrected, strict=True):
+            for sentence in mine:
+                for name in accused[sentence]:
+                    harsher = max if name in COSTS else min
+                    own[name] = harsher(own[name], ACCUSED[name])
+        return corrected
+
+    def _accused(self, sentences: Set[str]) -> dict[str, tuple[str, ...]]:
+        """Return the fields of which the heads accuse each sentence. Sentences come back: some are remembered."""
+        found: dict[str, tuple[str, ...]] = {}
+        unread: list[str] = []
+        for sentence in sentences:
+            known = self._known.get(sentence)
+            if known is None:
+                unread.append(sentence)
+            else:
+                found[sentence] = known
+        if unread:
+            new = dict(zip(unread, self._read(unread), strict=True))
+            if len(self._known) + len(new) > REMEMBERED:
+                self._known.clear()
+            self._known.update(new)
+            found.update(new)
+        return found
+
+    def _read(self, sentences: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the fields of which the heads accuse each sentence, by how much the score of harm leads."""
+        plain = self._plain
+        if plain is not None and len(sentences) < FEW and all([one.isascii() for one in sentences]):
+            leads = map(plain.leads, sentences)
+            return [tuple([name for name in own if own[name] > self._margins[name]]) for own in leads]
+        rows = self.heads.rows(sentences)
+        accused: list[tuple[str, ...]] = [()] * len(sentences)
         for name, head in self.heads.heads.items():
             scores = head.scores(rows)
-            sure = scores[:, 1] - scores[:, 0] > round(MARGINS[name] / head.scale * UNIT)
-            harsher = max if name in COSTS else min
-            for i in {whose[at] for at in np.flatnonzero(sure).tolist()}:
-                corrected[i][name] = harsher(corrected[i][name], ACCUSED[name])
-        return corrected
+            for at in np.flatnonzero(scores[:, 1] - scores[:, 0] > self._margins[name]).tolist():
+                accused[at] = (*accused[at], name)
+        return accused
 
 
 def packaged_heads() -> Path:

@@ -6,7 +6,7 @@ import functools
 from array import array
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from empathy_gym.simulators.dialogue import Message
 from empathy_gym.simulators.embedded.features import MAX_CHARACTERS
@@ -26,6 +26,8 @@ _GRAM: Final = 8
 NOTHING: Final = frozenset[str]()
 GOODBYE: Final = 60
 """Words at the end of a line among which a goodbye is looked for."""
+LEAVING: Final = 60
+"""Words of a user's line that does nothing but say goodbye, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,14 @@ class Said:
 
     Attributes:
         end: Its last words.
-        folded: Its word trigrams, with the pronouns of both sides made one.
+        parting: Words of its last sentence, if that may be a goodbye and nothing else is said: empty otherwise.
+        folded: Its word trigrams, with the pronouns of both sides made one; one may stand there twice.
         stems: Stems of its words. Keys of a dict, which as opposed to a set of strings is nothing for the garbage
             collector to visit; there are thousands.
     """
 
     end: tuple[str, ...]
+    parting: tuple[str, ...]
     folded: tuple[str, ...]
     stems: Mapping[str, None]
 
@@ -50,7 +54,7 @@ class Line:
 
     Attributes:
         text: Its words, joined.
-        folded: As in `Said`.
+        folded: Its distinct word trigrams, as in `Said`.
         shapes: Distinct four-grams of function words and punctuation, content masked, packed.
     """
 
@@ -59,13 +63,10 @@ class Line:
     shapes: bytes
 
 
-class _Part(NamedTuple):
-    """A sentence of a user, as far as a line that holds it needs it."""
-
-    words: tuple[str, ...]
-    folded: tuple[str, ...]
-    trigrams: tuple[str, ...]
-    stems: tuple[str, ...]
+_Part = tuple[tuple[str, ...], bool, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+"""A sentence of a user, as far as a line that holds it needs it: words, whether it is a question, folded words, their
+trigrams, distinct stems. As opposed to instances, tuples of plain values are nothing for the garbage collector to
+visit; there are thousands."""
 
 
 # A user's lines are always new, but their sentences come back: those are what is worth keeping, and are shared.
@@ -73,33 +74,42 @@ class _Part(NamedTuple):
 def _part(raw: str) -> _Part:
     sentence = parsed(raw)
     trigrams = tuple(_joined(sentence.folded))
-    return _Part(tuple(sentence.words), sentence.folded, trigrams, tuple(dict.fromkeys(sentence.stems)))
+    stems = tuple(dict.fromkeys(sentence.stems))
+    return tuple(sentence.words), sentence.question, sentence.folded, trigrams, stems
 
 
 @functools.lru_cache(maxsize=2560)
 def _said(text: str) -> Said:
-    parts = [part for part in map(_part, split(text)) if part.words] if text else []
-    if sum([len(part.words) for part in parts]) > MAX_WORDS or any(
-        [len(part.words) > MAX_SENTENCE for part in parts]
-    ):
-        return _long_said(text)
-    words = tuple([word for part in parts[-GOODBYE:] for word in part.words])[-GOODBYE:]
-    trigrams: dict[str, None] = {}
+    words: list[str] = []
+    grams: list[str] = []
+    stems: list[str] = []
+    last: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
-    for part in parts:
+    asks, longest = False, 0
+    for raw in split(text):
+        last_, asks_, folded, trigrams, own_stems = _part(raw)
+        if not last_:
+            continue
+        last, asks, longest = last_, asks_, max(longest, len(last_))
+        words += last
         # Two words of what came before make the trigrams that run across.
-        trigrams.update(dict.fromkeys(_joined((*before, *part.folded[:2]))))
-        trigrams.update(dict.fromkeys(part.trigrams))
-        before = (*before, *part.folded)[-2:]
-    return Said(words, tuple(trigrams), dict.fromkeys([one for part in parts for one in part.stems]))
+        grams += _joined((*before, *folded[:2]))
+        grams += trigrams
+        before = (*before, *folded)[-2:]
+        stems += own_stems
+    if len(words) > MAX_WORDS or longest > MAX_SENTENCE:
+        return _long_said(text)
+    parting = () if asks or len(words) > LEAVING else last
+    return Said(tuple(words[-GOODBYE:]), parting, tuple(grams), dict.fromkeys(stems))
 
 
 def _long_said(text: str) -> Said:
     """Return the reduced form of a line of which not all is read, or sentences are cut."""
     sentences = sentences_of(text)
-    words = tuple([word for sentence in sentences[-GOODBYE:] for word in sentence.words])[-GOODBYE:]
+    words = [word for sentence in sentences for word in sentence.words]
     stems = dict.fromkeys([one for sentence in sentences for one in sentence.stems])
-    return Said(words, _trigrams(sentences), stems)
+    parting = () if sentences[-1].question or len(words) > LEAVING else tuple(sentences[-1].words)
+    return Said(tuple(words[-GOODBYE:]), parting, _trigrams(sentences), stems)
 
 
 def _joined(folded: Sequence[str]) -> Iterator[str]:

@@ -69,7 +69,11 @@ class EmbeddedPerceiver:
 
         Of a reply that has no form, or that does harm, it is the whole appraisal: no model is asked about it.
         """
-        return [self._structure(one) for one in self._opened(items)]
+        requests = list(items)
+        found: list[Appraisal] = []
+        for start in range(0, len(requests), BATCH):
+            found += map(self._structure, self._opened(requests[start : start + BATCH]))
+        return found
 
     def _structure(self, one: _Pending) -> Appraisal:
         if one.form and one.foreign:

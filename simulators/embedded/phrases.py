@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 Span = tuple[int, int]
@@ -18,6 +19,8 @@ MARKS: Final = ("?", "*", "+")
 END: Final = "$"
 UNKNOWN: Final = "?"
 """Stands for every word that no pattern mentions, so that strange words cannot fill the memory."""
+LONG: Final = 64
+"""Words up to which a span ends of which there is but one object."""
 MANY: Final = 256
 """Places from which on a state keeps a table of its words; smaller ones are searched."""
 _PIECE: Final = re.compile(r"[()|?*+^$]|\.\.|@?[\w',%-]+")
@@ -96,6 +99,7 @@ class Phrases:
             for category, patterns in file.items():
                 if category != "classes":
                     self._add(category, patterns, *places)
+        self._known = {word: word for word in self.vocabulary}
         self._table = self._places.table()
         del self._places
         self._anywhere, self._starting = (self._state([place]) for place in places)
@@ -230,35 +234,53 @@ class Phrases:
             words: The words.
             begins: Positions at which a clause begins.
         """
-        known = self.vocabulary
-        read = [word if word in known else UNKNOWN for word in words]
+        read = list(map(self._known.get, words, repeat(UNKNOWN)))
         read.append(END)
         hits: dict[str, list[Span]] = {}
-        first = self._anywhere
-        for at in range(len(words)):
-            state = first[read[at]]
+        for at, state in enumerate(map(self._anywhere.__getitem__, read[:-1]), 1):
             if state is None:
                 continue
             for category in state.ends:
-                hits.setdefault(category, []).append((at, at + 1))
-            # Most words that begin a phrase do not go on with it: those are passed over without a call.
-            after = state[read[at + 1]]
+                hits.setdefault(category, []).append((at - 1, at))
+            # Most words that begin a phrase do not go on with it.
+            after = state[read[at]]
             if after is not None:
-                _follow(after, read, at, at + 2, hits)
+                _follow(after, read, at - 1, at + 1, hits)
         for at in begins:
             if at < len(words):
                 begun = self._starting[read[at]]
                 if begun is not None:
                     _follow(begun, read, at, at + 1, hits)
-        return {category: tuple(spans) for category, spans in hits.items()}
+        return {category: _kept(spans) for category, spans in hits.items()}
+
+
+_spans: Final[dict[Span, Span]] = {}
+_single: Final[dict[Span, tuple[Span]]] = {}
+
+
+def _kept(spans: Sequence[Span]) -> tuple[Span, ...]:
+    """Return spans as they are kept with a sentence: equal ones are one object.
+
+    There are few that differ in sentences of normal length, and each that is not made is one less to be collected.
+    """
+    if len(spans) == 1:
+        found = _single.get(spans[0])
+        if found is None:
+            found = (spans[0],)
+            if spans[0][1] <= LONG:
+                _single[spans[0]] = found
+        return found
+    return tuple([_spans.setdefault(span, span) if span[1] <= LONG else span for span in spans])
 
 
 def _follow(state: _State, words: Sequence[str], start: int, at: int, hits: dict[str, list[Span]]) -> None:
     """Add what ends on the way from the first words of a phrase, already read, as far as it leads."""
+    last = len(words)
     while True:
-        for category in state.ends:
-            hits.setdefault(category, []).append((start, at))
-        if at == len(words):
+        if state.ends:
+            for category in state.ends:
+                hits.setdefault(category, []).append((start, at))
+        if at == last:
             return
         after = state[words[at]]
         if after is None:

@@ -44,6 +44,8 @@ _NAMES: Final[dict[type[Item], str]] = {
 _HINTABLE: Final = frozenset({"attempts", "constraints", "strengths", "perspectives"})
 
 Kind = TypeVar("Kind", bound=Item)
+Spot = tuple[int, int, Token]
+"""A word that hits cues: number of its sentence, the cues it hits, and the word itself."""
 
 
 @dataclass(slots=True)
@@ -74,22 +76,35 @@ class Reply:
 
     def __post_init__(self) -> None:
         """Find the items mentioned."""
-        total = 0
-        for tokens in self.tokens:
+        spots: list[Spot] = []
+        rare = strong = cues = 0
+        for at, tokens in enumerate(self.tokens):
             for token in tokens:
-                total |= token.strong | token.weak
+                _, own_rare, own_strong, own_weak, _ = token
+                hit = own_strong | own_weak
+                rare |= own_rare
+                strong |= own_strong
+                cues |= hit
+                spots.append((at, hit, token))
         for kind, mask in self.view.masks.items():
-            if not mask & total:
+            if not mask & cues:
                 continue
+            least = HINT if kind in _HINTABLE else POINTS
             for entry in self.view.entries[kind]:
-                hit = entry.mask & total
-                if hit and (entry.single or hit.bit_count() >= 2):
-                    self._place(kind, entry, hit)
+                own = entry.mask
+                if entry.single:
+                    if own & strong:
+                        at = next(at for at, _, token in spots if token.strong & own)
+                        self.mentioned[entry.id] = self.hinted[entry.id] = at
+                elif (hit := own & cues).bit_count() >= 2:
+                    # Most items are hit by words that tell too little even if all of them stood together.
+                    told = (own & rare).bit_count() + (own & strong).bit_count() + hit.bit_count()
+                    if told >= least:
+                        self._place(kind, entry, [spot for spot in spots if spot[1] & own])
 
-    def _place(self, kind: str, entry: Entry, hit: int) -> None:
+    def _place(self, kind: str, entry: Entry, here: Sequence[Spot]) -> None:
         """Record where an item is mentioned, or hinted at."""
         id_ = entry.id
-        here = [(at, t) for at, tokens in enumerate(self.tokens) for t in tokens if (t.strong | t.weak) & hit]
         # A way of seeing things is made of common words: it takes more of them to rest a reply on.
         place = _mention(entry, here, POINTS + (kind == "perspectives"))
         if place is not None:
@@ -147,17 +162,15 @@ class Reply:
         return any(one in line.stems for one in sentence.telling for line in self.said)
 
 
-def _mention(entry: Entry, here: list[tuple[int, Token]], points: int) -> int | None:
-    """Return the sentence that mentions an item, alone or together with the one before."""
-    if entry.single:
-        return next((at for at, token in here if token.strong & entry.mask), None)
+def _mention(entry: Entry, here: Sequence[Spot], points: int) -> int | None:
+    """Return the sentence that mentions an item of several cues, alone or together with the one before."""
     if len(here) < 2:
         return None
-    for last in dict.fromkeys(at for at, _ in here):
-        own = [token for at, token in here if at == last]
+    for last in dict.fromkeys([at for at, _, _ in here]):
+        own = [token for at, _, token in here if at == last]
         if enough(entry, own, points):
             return last
-        both = [token for at, token in here if at in (last - 1, last)]
+        both = [token for at, _, token in here if at in (last - 1, last)]
         if len(both) > len(own) and enough(entry, both, points):
             return last
     return None
@@ -171,10 +184,10 @@ def enough(entry: Entry, tokens: Iterable[Token], points: int = POINTS) -> bool:
     """
     mask = entry.mask
     rare = strong = weak = words = 0
-    for token in tokens:
-        rare |= token.rare
-        strong |= token.strong
-        weak |= token.weak
+    for _, own_rare, own_strong, own_weak, _ in tokens:
+        rare |= own_rare
+        strong |= own_strong
+        weak |= own_weak
         words += 1
     strong &= mask
     if entry.single:

@@ -12,7 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final, Generic, TypeVar
 
-from empathy_gym.simulators.embedded.features import MAX_CHARACTERS, normalise, stem, tokenise, words_data
+from empathy_gym.simulators.embedded.features import (
+    MAX_CHARACTERS,
+    normalise,
+    stem,
+    stems,
+    tokenise,
+    words_data,
+)
 from empathy_gym.simulators.embedded.lexicon import (
     common_words,
     known_stems,
@@ -76,7 +83,7 @@ class Sentence:
         last: bool = True,
     ) -> None:
         self.raw, self.words, self.breaks = raw, words, breaks
-        self.stems = tuple(map(stem, words))
+        self.stems = stems(words)
         self.question, self.last = question, last
 
     @lazy
@@ -234,13 +241,17 @@ def split(text: str) -> list[str]:
     return parts
 
 
+_ONE_CLAUSE: Final = (0,)
+"""Most sentences have no more: one object for all of them is less to be collected."""
+
+
 def parsed(raw: str) -> Sentence:
     """Return a sentence, however long it is."""
     words, breaks = tokenise(normalise(raw))
     if breaks[-1] == len(words):
         breaks.pop()
     question = "?" in raw and _QUESTION.search(raw) is not None
-    return Sentence(raw, tuple(words), tuple(breaks), question)
+    return Sentence(raw, tuple(words), _ONE_CLAUSE if breaks == [0] else tuple(breaks), question)
 
 
 _parsed = functools.lru_cache(maxsize=2048)(parsed)

@@ -34,7 +34,7 @@ def correct(sentences: Sequence[Sentence], view: View, said: Sequence[Said]) -> 
         words = list(sentence.words) if sentence.strange else []
         for at in sentence.strange:
             word, one = words[at], sentence.stems[at]
-            if len(one) < 4 or one in view or not _misspelt(word, sentence, said) or not left:
+            if not left or len(one) < 4 or one in view or not _misspelt(word, one, sentence, said):
                 continue
             left -= 1
             words[at] = _likely(word) or _cue(word, view) or word
@@ -45,13 +45,13 @@ def correct(sentences: Sequence[Sentence], view: View, said: Sequence[Said]) -> 
     return [better.get(number, sentence) for number, sentence in enumerate(sentences)]
 
 
-def _misspelt(word: str, sentence: Sentence, said: Sequence[Said]) -> bool:
-    named = word.capitalize() in sentence.raw
+def _misspelt(word: str, one: str, sentence: Sentence, said: Sequence[Said]) -> bool:
+    """Whether a strange word, with this stem, may be a slip: it is no name, and nobody has said it."""
     return (
         SHORTEST <= len(word) <= LONGEST
         and word.isalpha()
-        and not named
-        and not any(stem(word) in s.stems for s in said)
+        and word.capitalize() not in sentence.raw
+        and not any([one in line.stems for line in said])
     )
 
 
@@ -69,10 +69,23 @@ def _cue(word: str, view: View) -> str | None:
 def _nearest(word: str, view: View) -> str | None:
     """Return the first of the slips of a word whose stem is a cue. Few words are near one at all."""
     nearby, weak = view.index.near, weak_stems()
-    tried = {*variants(stem(word)), *variants(word)}
-    met = nearby.keys() & tried
-    near = {one for variant in met for one in nearby[variant].split() if one not in weak and one in view}
-    return next((slip for slip in _slips(word) if stem(slip) in near), None) if near else None
+    met = nearby.keys() & _variants(word)
+    near = frozenset(
+        [one for variant in met for one in nearby[variant].split() if one not in weak and one in view]
+    )
+    return _slip_to(word, near) if near else None
+
+
+@functools.lru_cache(maxsize=2048)
+def _variants(word: str) -> frozenset[str]:
+    """Return what a word or its stem becomes by losing a letter."""
+    return frozenset((*variants(stem(word)), *variants(word)))
+
+
+@functools.lru_cache(maxsize=2048)
+def _slip_to(word: str, near: frozenset[str]) -> str | None:
+    """Return the first of the slips of a word with one of these stems. There are hundreds of slips to try."""
+    return next((slip for slip in _slips(word) if stem(slip) in near), None)
 
 
 @functools.lru_cache(maxsize=16384)

@@ -51,9 +51,7 @@ _ON_USER: Final = frozenset({"you", "your"})
 
 
 def _untold(reply: Reply, one: str) -> bool:
-    if one in reply.view or any(one in line.stems for line in reply.said):
-        return False
-    return not any(one in entry.words for entries in reply.view.entries.values() for entry in entries)
+    return not (one in reply.view or reply.view.words(one) or any([one in line.stems for line in reply.said]))
 
 
 def _grounding(reply: Reply) -> int:

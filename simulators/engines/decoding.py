@@ -33,6 +33,7 @@ class Job:
         seed: Seed of its draws.
         room: Most tokens of the completion.
         matcher: What keeps it to a schema or a regular expression, or None.
+        top_k: Where it samples, it draws from so many of the likeliest tokens; 0 for all.
     """
 
     place: int
@@ -41,6 +42,7 @@ class Job:
     seed: int
     room: int
     matcher: Any = None
+    top_k: int = 0
 
 
 @dataclass(slots=True)
@@ -117,7 +119,8 @@ def _pick(torch: Any, logits: Any, row: Row, generator: Any) -> tuple[int, float
     if request.temperature == 0.0:
         token = int(logits.argmax())
         return token, float(torch.log_softmax(logits, -1)[token])
-    shaped = torch.log_softmax(_nucleus(torch, logits / request.temperature, request.top_p), -1).cpu()
+    kept = _likeliest(torch, logits / request.temperature, row.job.top_k)
+    shaped = torch.log_softmax(_nucleus(torch, kept, request.top_p), -1).cpu()
     token = int((shaped.double() + _gumbel(torch, shaped.shape, generator)).argmax())
     return token, float(shaped[token])
 
@@ -125,6 +128,14 @@ def _pick(torch: Any, logits: Any, row: Row, generator: Any) -> tuple[int, float
 def _gumbel(torch: Any, shape: Any, generator: Any) -> Any:
     uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
     return -torch.log(-torch.log(uniform))
+
+
+def _likeliest(torch: Any, logits: Any, top_k: int) -> Any:
+    """Keep the `top_k` likeliest tokens (Fan, Lewis and Dauphin 2018, arXiv 1805.04833)."""
+    if not 0 < top_k < logits.shape[-1]:
+        return logits
+    kept, places = torch.topk(logits, top_k)
+    return torch.full_like(logits, float("-inf")).scatter(0, places, kept)
 
 
 def _nucleus(torch: Any, logits: Any, top_p: float) -> Any:

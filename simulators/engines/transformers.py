@@ -6,6 +6,7 @@ Slower than vLLM, but runs where PyTorch runs, and runs T5, which vLLM does not.
 from __future__ import annotations
 
 import gc
+import math
 import os
 import threading
 import time
@@ -60,6 +61,7 @@ class TransformersEngine:
             what configuration and tokenizer say.
         max_batch: Sequences in one forward pass, at most.
         seed: For requests that sample without a seed of their own.
+        top_k: Requests that sample draw from so many of the likeliest tokens; 0 for all.
         total_timeout_s: Seconds for all requests of a call together; what is not finished then is a failure.
         logprobs: Whether replies carry the log-probability of each token.
         template_kwargs: For the chat template, e.g. ``{"enable_thinking": False}``.
@@ -80,6 +82,7 @@ class TransformersEngine:
         max_model_len: int | None = None,
         max_batch: int = 32,
         seed: int = 0,
+        top_k: int = 0,
         total_timeout_s: float = 600.0,
         logprobs: bool = False,
         template_kwargs: Mapping[str, Any] | None = None,
@@ -90,11 +93,14 @@ class TransformersEngine:
             raise unknown_name("dtype", dtype, DTYPES)
         if max_batch < 1:
             raise ConfigError(f"max_batch is {max_batch}; it must be at least 1.")
+        if top_k < 0:
+            raise ConfigError(f"top_k is {top_k}; it must be at least 0.")
         if not total_timeout_s > 0.0:
             raise ConfigError(f"total_timeout_s is {total_timeout_s!r}; it must be above 0 seconds.")
         self.model = model_name(self.path)
         self.max_batch = max_batch
         self.seed = seed
+        self.top_k = top_k
         self.logprobs = logprobs
         self.total_timeout_s = total_timeout_s
         self._deadline = 0.0
@@ -187,6 +193,35 @@ class TransformersEngine:
                 replies[job.place] = settle([job], self._score, _failed)[0]
         return [replies[place] for place in range(len(requests))]
 
+    def score(self, requests: Sequence[ChatRequest], texts: Sequence[str]) -> list[tuple[float, int]]:
+        """Return how likely the model finds texts as its answers: natural log-probability, and number of tokens.
+
+        The end token is one of them. Nothing is sampled: temperature, top-k and top-p do not enter.
+
+        Args:
+            requests: What is answered; only the messages are read.
+            texts: One for each.
+
+        Raises:
+            ConfigError: If the model's template refuses the messages.
+            EngineError: If the engine is closed.
+        """
+        with self._lock:
+            if self._network is None:
+                raise EngineError(f"{self!r} is closed; make another one.")
+            end = [min(self._ends)] if self._ends else []
+            found: list[tuple[float, int]] = []
+            for request, text in zip(requests, texts, strict=True):
+                ids = self._tokenizer(text_of(text), add_special_tokens=False).input_ids + end
+                (logprobs,) = self._likelihoods(self._format.ids(request.messages), [ids])
+                found.append((math.fsum(logprobs), len(ids)))
+        return found
+
+    @property
+    def prompt(self) -> PromptFormat:
+        """How the model's prompts are made of messages."""
+        return self._format
+
     def close(self) -> None:
         """Free the model. Closing twice does nothing."""
         with self._lock:
@@ -212,7 +247,7 @@ class TransformersEngine:
         except (EmpathyGymError, ValueError, TypeError) as error:
             return failure(one_line(error), "rejected")
         room = min(request.max_tokens, self.max_model_len - taken)
-        return Job(place, request, prompt, self._seed(request), room, matcher)
+        return Job(place, request, prompt, self._seed(request), room, matcher, self.top_k)
 
     def _seed(self, request: ChatRequest) -> int:
         if request.seed is not None or request.temperature == 0.0:

@@ -19,7 +19,7 @@ from empathy_gym.simulators.errors import ConfigError, ScenarioError, did_you_me
 from empathy_gym.simulators.library.documents import load_yaml
 from empathy_gym.simulators.library.files import as_situation, as_temperament, read_document, read_files
 from empathy_gym.simulators.library.plugins import load_plugin, plugin_names
-from empathy_gym.simulators.library.sources import SituationFile, Temperament, Twin, apply_twin
+from empathy_gym.simulators.library.sources import SituationFile, Temperament, Twin, apply_twin, sharing
 from empathy_gym.simulators.scenario import Knobs, Need, Persona, Scenario, Situation, Truth
 
 __all__ = [
@@ -130,7 +130,8 @@ def _without_advice_boundary(situation: Situation) -> Situation:
     kept = tuple(b for b in situation.boundaries if not (b.kind == "act" and b.act == "advice"))
     if len(kept) == len(situation.boundaries):
         return situation
-    return Situation.model_validate({**situation.model_dump(), "boundaries": [b.model_dump() for b in kept]})
+    data = {**situation.model_dump(), "boundaries": [b.model_dump() for b in kept]}
+    return sharing(Situation.model_validate(data), situation)
 
 
 def _dealt_names(source: SituationFile, names: Sequence[Mapping[str, str]]) -> list[str]:

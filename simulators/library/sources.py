@@ -22,7 +22,7 @@ from empathy_gym.simulators.scenario import (
     Speech,
     Truth,
 )
-from empathy_gym.simulators.situation import Inconsistent, Loc, Problem
+from empathy_gym.simulators.situation import ITEM_KINDS, Inconsistent, Loc, Problem
 
 TWIN_KINDS: Final = (
     "facts", "claims", "perspectives", "strengths", "attempts", "constraints", "feelings"
@@ -150,7 +150,22 @@ def apply_twin(situation: Situation, twin: Twin) -> Situation:
         problems += [_in_twin(data, changed_by, *problem) for problem in problems_of(Situation, error)]
     if problems:
         raise Inconsistent(problems)
-    return changed
+    return sharing(changed, situation)
+
+
+def sharing(changed: Situation, base: Situation) -> Situation:
+    """Return a situation with the very items of another where they are equal, as most of a twin's are.
+
+    It takes less memory, and there is less for the garbage collector to visit.
+    """
+    known = base.by_id
+    shared = {
+        kind: tuple(
+            [known[item.id] if item == known.get(item.id) else item for item in getattr(changed, kind)]
+        )
+        for kind in ITEM_KINDS
+    }
+    return changed.model_copy(update=shared)
 
 
 def _in_twin(data: Mapping[str, Any], changed_by: Mapping[str, Loc], loc: Loc, text: str) -> Problem:

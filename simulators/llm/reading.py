@@ -123,7 +123,7 @@ def _instructions(prompt_: Prompt, form: Form) -> str:
 def conversation(messages: Iterable[Message], labels: Mapping[str, str]) -> str:
     """Return a dialogue, one line each, every line neutralised and cut."""
     names = {"user": labels["speaker"], "assistant": labels["listener"]}
-    return "\n".join(f"{names[m['role']]}: {shown(m['content'])}" for m in messages)
+    return "\n".join([f"{names[m['role']]}: {shown(m['content'])}" for m in messages])
 
 
 def _fixed_lines(item: PerceptionRequest, labels: Mapping[str, str]) -> Iterator[str]:

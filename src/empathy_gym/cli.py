@@ -35,6 +35,7 @@ from empathy_gym.benchmarks.model_commands import (
 from empathy_gym.benchmarks.perceiver_commands import perceiver_app
 from empathy_gym.benchmarks.run import bench, run_bench
 from empathy_gym.benchmarks.train_commands import train_app
+from empathy_gym.benchmarks.train_emprl_command import build_t5
 from empathy_gym.benchmarks.why_command import why
 from empathy_gym.simulators.errors import ConfigError, ScenarioError, unknown_name
 from empathy_gym.simulators.scenario import DIFFICULTIES
@@ -56,6 +57,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(perceiver_app, name="perceiver")
 app.add_typer(identifiers_app, name="identifiers")
 app.add_typer(train_app, name="train")
+models_app.command("build-t5")(build_t5)
 app.command("audit")(audit)
 app.command("bench")(bench)
 app.command("why")(why)
@@ -154,7 +156,7 @@ def demo(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away what --out holds.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no notices.")] = False,
 ) -> None:
-    """Run every scripted policy on the test split: offline, no model, a minute and a half."""
+    """Run every scripted policy on the test split: offline, no model, about a minute."""
     from empathy_gym.benchmarks.suites import DEMO
 
     folder = out_dir or Path(DEMO.out)

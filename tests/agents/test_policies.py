@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -14,10 +15,14 @@ from empathy_gym.agents import Conversation, Reply, as_policy, load_policy
 from empathy_gym.agents.policies import SCRIPTED, make_scripted
 from empathy_gym.agents.policies.blind import POLICIES as BLIND
 from empathy_gym.agents.policies.graded import GRADED, SLIPPING, GradedPolicy, SlippingPolicy, drawn
-from empathy_gym.agents.policies.wording import clauses, content_words, names, swapped
-from empathy_gym.simulators.dialogue import BeginRequest
+from empathy_gym.agents.policies.oracle import OraclePolicy
+from empathy_gym.envs.setting import ChatSetting
+from empathy_gym.simulators.appraisal import Appraisal
+from empathy_gym.simulators.dialogue import BeginRequest, PerceptionRequest
+from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.library.compiler import load_scenarios
+from empathy_gym.simulators.listening.wording import clauses, content_words, names, swapped
 
 
 def conversation(text: str, turn: int = 0, seed: int = 5, key: str = "k") -> Conversation:
@@ -123,6 +128,29 @@ def test_the_oracle_is_privileged_and_speaks_lines_of_the_situation() -> None:
     reply = oracle.act([conversation(dialogue.last_line)], [dialogue])[0]  # type: ignore[call-arg]
     authored = [line for item in scenario.situation.items() for line in item.say]
     assert any(line in str(reply) for line in authored)
+
+
+class Counting(EmbeddedPerceiver):
+    """Counts what it reads."""
+
+    read = 0
+
+    def perceive(self, items: Sequence[PerceptionRequest]) -> list[Appraisal]:
+        self.read += len(items)
+        return super().perceive(items)
+
+
+def test_what_the_oracle_keeps_of_looking_ahead_saves_reading_and_changes_no_reply() -> None:
+    setting = ChatSetting.make({"scenarios": "test"})
+    dialogues = setting.begin([BeginRequest(scenario, 3) for scenario in setting.scenarios[:2]])
+    keeping, forgetful = Counting(), Counting()
+    oracle = OraclePolicy(keeping)
+    for turn in range(2):
+        asked = [conversation(dialogue.last_line, turn) for dialogue in dialogues]
+        replies = oracle.act(asked, dialogues)
+        assert replies == OraclePolicy(forgetful).act(asked, dialogues)
+        dialogues = setting.user.respond(dialogues, replies)
+    assert keeping.read < forgetful.read
 
 
 @pytest.mark.parametrize(

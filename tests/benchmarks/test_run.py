@@ -311,3 +311,34 @@ def test_a_simulator_that_is_not_the_packaged_rule_is_never_ranked(tmp_path, ben
 def test_a_name_or_number_that_is_not_valid_is_refused(config, message):
     with pytest.raises(ConfigError, match=message):
         Bench(BenchConfig(**{"policies": ("scripted:echo",), **config}))
+
+
+def test_policies_over_strategies_run_on_both_environments_and_are_verified(tmp_path):
+    from empathy_gym.benchmarks.verify import verify
+
+    names = ("strategy:random", "strategy:close", "strategy:open-loop:question,reflection")
+    for env in ("EmpathyStrategy-v0", "EmpathyChat-v0"):
+        bench = Bench(BenchConfig(env=env, policies=names, limit=3))
+        bench.run(tmp_path / env)
+        report = verify(tmp_path / env, perceive=True)
+        assert report.ok and report.episodes == 9
+        strategies = [
+            turn.strategy
+            for _, record in read_records(tmp_path / env / "episodes.jsonl")
+            for turn in record.turns
+        ]
+        assert (None in strategies) == (env == "EmpathyChat-v0")
+
+
+def test_a_policy_of_words_is_refused_on_the_strategy_environment():
+    with pytest.raises(
+        ConfigError, match="'scripted:echo' says words, and the actions of EmpathyStrategy-v0"
+    ):
+        Bench(BenchConfig(env="EmpathyStrategy-v0", policies=("strategy:random", "scripted:echo")))
+
+
+def test_attackers_speak_and_are_refused_on_the_strategy_environment():
+    from empathy_gym.benchmarks.audit import audit
+
+    with pytest.raises(ConfigError, match=r"EmpathyStrategy-v0 is acted on by numbers.*Use EmpathyChat-v0"):
+        audit("empathy_gym:EmpathyStrategy-v0")

@@ -65,6 +65,13 @@ class EchoSpeaker:
         return [f"line {len(item.messages)}" for item in items]
 
 
+class MuteSpeaker(EchoSpeaker):
+    """Has no answer to a goodbye."""
+
+    def speak(self, items):
+        return [Fault("simulator", "no answer") if i.outcome == "closed" else "line" for i in items]
+
+
 class OwnRule:
     """Moves by the length of the reply's levels under a name of its own, and one point under a known one."""
 

@@ -71,7 +71,19 @@ print(json.dumps([out, env.unwrapped.user.fingerprint, env.unwrapped.instruction
 """
 
 
-@pytest.mark.parametrize("code", [RUN])
+RESPONSES = """
+import gymnasium as gym, empathy_gym, json
+env = gym.make("EmpathyResponse-v0", guard=True, length_weight=0.5, copy_weight=0.5)
+out = [env.reset(seed=7)]
+for response in ("That sounds hard. What did they say?", "I had the same last year.", "", "And then?"):
+    out += [env.step(response), env.reset()]
+setting = env.unwrapped.setting
+out += [setting.reward.fingerprint, [exchange.id for exchange in setting.exchanges]]
+print(json.dumps([out, "scenario"]))
+"""
+
+
+@pytest.mark.parametrize("code", [RUN, RESPONSES])
 def test_an_episode_is_the_same_in_every_process_whatever_the_hash_seed(code):
     runs = {_python(code, PYTHONHASHSEED=seed) for seed in ("0", "1", "4242")}
     assert len(runs) == 1 and "scenario" in runs.pop()

@@ -54,6 +54,7 @@ def test_the_wheel_holds_data_and_types_and_no_link(wheel: Path) -> None:
         "empathy_gym/agents/policies/lines.yaml",
         "empathy_gym/envs/instructions/en.md",
         "empathy_gym/rewards/data/identifiers.npz",
+        "empathy_gym/simulators/exchanges/sample.jsonl",
         "empathy_gym/rewards/data/identifier_sentences.yaml",
     ):
         assert needed in names

@@ -98,6 +98,7 @@ def test_twins_differ_only_in_what_they_may(source: SituationFile) -> None:
                 before, after = a.model_dump(), b.model_dump()
                 differs = {name for name in before if before[name] != after[name]}
                 assert differs <= MAY_DIFFER.get(kind, set()), (kind, a.id)
+                assert (a is b) == (not differs), (kind, a.id)
                 # What is told freely is the same: only who asks finds out which twin it is.
                 assert not (differs and kind == "facts" and before["layer"] == 1), a.id
 

@@ -78,19 +78,19 @@ def scramble(number):
 
 
 def token_hash(token):
-    return scramble(sum((ord(x) + 1) * pow(hashed._POWER, i, 1 << 64) for i, x in enumerate(token)) & MASK)
+    return scramble(sum((ord(x) + 1) * pow(hashed.POWER, i, 1 << 64) for i, x in enumerate(token)) & MASK)
 
 
 def seeded(number, space):
-    return scramble((number + hashed._SPACES[space]) & MASK)
+    return scramble((number + hashed.SPACES[space]) & MASK)
 
 
 def words_of(spec, text, context):
     tokens = [token_hash(t) for t in plain(text)[0]]
     found = [seeded(t, "word1") for t in tokens] if 1 in spec.words else []
     if 2 in spec.words and tokens:
-        marked = [hashed._BEGIN, *tokens, hashed._END]
-        found += [seeded((a * hashed._PREVIOUS + b) & MASK, "word2") for a, b in itertools.pairwise(marked)]
+        marked = [hashed.BEGIN, *tokens, hashed.END]
+        found += [seeded((a * hashed.PREVIOUS + b) & MASK, "word2") for a, b in itertools.pairwise(marked)]
     if spec.context:
         theirs = [token_hash(t) for t in plain(context)[0]]
         shared = set(tokens) & set(theirs)
@@ -102,7 +102,7 @@ def words_of(spec, text, context):
 def chars_of(spec, text):
     line = plain(text)[1]
     return [
-        (sum(ord(x) * hashed._LETTER[j] for j, x in enumerate(gram)) + hashed._SPACES[f"char{n}"]) & MASK
+        (sum(ord(x) * hashed._LETTER[j] for j, x in enumerate(gram)) + hashed.SPACES[f"char{n}"]) & MASK
         for n in spec.chars
         for gram in (line[i : i + n] for i in range(len(line) - n + 1))
         if " " not in gram[1:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from empathy_gym.benchmarks.labelled import load_replies
 from empathy_gym.simulators.appraisal import LEVELS
+from empathy_gym.simulators.embedded.hashed import HashSpec
 from empathy_gym.simulators.embedded.learned import (
     ACCUSED,
     COSTS,
@@ -18,6 +20,8 @@ from empathy_gym.simulators.embedded.learned import (
 )
 from empathy_gym.simulators.embedded.linear import Head, LinearHeads, load
 from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
+from empathy_gym.simulators.embedded.plain import PlainHeads, readable
+from empathy_gym.simulators.embedded.sentences import sentences_of
 from empathy_gym.simulators.errors import ConfigError
 
 
@@ -92,3 +96,32 @@ def test_the_fingerprint_tells_heads_apart() -> None:
         for p in (EmbeddedPerceiver(), EmbeddedPerceiver(learned=False), EmbeddedPerceiver(heads=eager()))
     }
     assert len(names) == 3
+
+
+def test_plain_sentences_are_read_without_arrays_to_the_same_numbers() -> None:
+    heads = default_heads().heads
+    texts = [sentence.raw for reply in load_replies() for sentence in sentences_of(reply.request.reply)]
+    odd = ["", "''", "!?", "a", "(1) A_b-c d's", "x\x00y\x1fz\x7f w", "\t a \n b", "a" * 3000]
+    plain = [text for text in dict.fromkeys([*texts[::3], *odd]) if text.isascii()]
+    rows = heads.rows(plain)
+    scores = {name: head.scores(rows) for name, head in heads.heads.items()}
+    read = PlainHeads(heads)
+    for at, text in enumerate(plain):
+        leads = {name: int(score[at, 1] - score[at, 0]) for name, score in scores.items()}
+        assert read.leads(text) == leads, text
+
+
+def test_plain_reading_is_for_heads_of_words_alone() -> None:
+    heads = default_heads().heads
+    assert readable(heads)
+    for spec in (HashSpec(bits=14, words=(1, 2), chars=(3,)), HashSpec(bits=14, words=(1,), chars=())):
+        assert not readable(dataclasses.replace(heads, spec=spec))
+
+
+def test_what_a_sentence_is_accused_of_does_not_depend_on_how_many_are_read() -> None:
+    heads, texts = LearnedHeads(default_heads().heads), [reply.request.reply for reply in load_replies()]
+    none = [dict.fromkeys(LEVELS, 0)]
+    together = heads.correct([[text] for text in texts[:200]], none * 200)
+    one_by_one = [LearnedHeads(heads.heads).correct([[text]], none)[0] for text in texts[:200]]
+    assert together == one_by_one
+    assert {levels["control"] for levels in together} == {0, 3}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from empathy_gym.agents.policies.hints import MODES, hinted
-from empathy_gym.agents.policies.phrasebook import untold
 from empathy_gym.simulators.library.compiler import bundled_situations
+from empathy_gym.simulators.listening.hints import MODES, hinted
+from empathy_gym.simulators.listening.phrasebook import untold
 
 STRANGE = "The reservoir was drained on a Thursday. Forty crates of plums stood by the weir."
 

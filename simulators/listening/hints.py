@@ -13,8 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from empathy_gym.agents.policies.wording import sentences, words
-from empathy_gym.simulators.library.compiler import bundled_situations
+from empathy_gym.simulators.listening.wording import sentences, words
 
 MODES: Final = {
     "venting": "vent",
@@ -29,6 +28,8 @@ MODES: Final = {
 """The way of helping that goes with each need."""
 NONE: Final = "none"
 """What goes with a line that hints at nothing."""
+WAYS: Final = (*MODES.values(), NONE)
+"""What a text can speak for."""
 LEAST: Final = 2
 """Lines in which a word or a pair of words has to stand to count."""
 FINE: Final = 16
@@ -42,13 +43,32 @@ def hinted(text: str, margin: int) -> tuple[str, ...]:
         text: What was said beside facts, as far as they can be told from it.
         margin: Doublings of the odds by which a hint has to be likelier than a fact.
     """
+    scores = _scores(text)
+    best = sorted(MODES.values(), key=lambda mode: -scores[WAYS.index(mode)])
+    highest = max(scores[:-1])
+    return tuple(best[:2]) if highest > max(0, scores[-1] + margin * FINE) else ()
+
+
+def evidence(text: str, margin: int = 0) -> tuple[int, ...]:
+    """Return how much a text speaks for each way of helping, in the order of `MODES`; all 0 if it is hardly a hint.
+
+    Args:
+        text: What was said beside facts, as far as they can be told from it.
+        margin: Doublings of the odds by which a hint has to be likelier than a fact.
+
+    Returns:
+        Doublings of the odds, each in `FINE` parts and at least 0.
+    """
+    scores = _scores(text)
+    least = max(0, scores[-1] + margin * FINE)
+    return tuple(max(0, score - least) for score in scores[:-1])
+
+
+def _scores(text: str) -> list[int]:
+    """Return the sum of the weights of a text's words for each of `WAYS`."""
     weights = _weights()
-    scores = dict.fromkeys((*MODES.values(), NONE), 0)
-    for one in _features(text):
-        for mode, weight in weights.get(one, {}).items():
-            scores[mode] += weight
-    best = sorted(MODES.values(), key=lambda mode: -scores[mode])
-    return tuple(best[:2]) if scores[best[0]] > max(0, scores[NONE] + margin * FINE) else ()
+    found = [weights[one] for one in _features(text) if one in weights]
+    return [sum(column) for column in zip(*found, strict=True)] if found else [0] * len(WAYS)
 
 
 def _features(text: str) -> Iterator[str]:
@@ -61,6 +81,8 @@ def _features(text: str) -> Iterator[str]:
 
 def _lines() -> Iterator[tuple[str, str]]:
     """Yield the hints of the situations of `train` with their ways of helping, and the ends of the facts."""
+    from empathy_gym.simulators.library.compiler import bundled_situations
+
     for source in bundled_situations():
         if source.split != "train":
             continue
@@ -72,8 +94,8 @@ def _lines() -> Iterator[tuple[str, str]]:
 
 
 @functools.cache
-def _weights() -> Mapping[str, Mapping[str, int]]:
-    """Return what each word adds to each way of helping: logarithms of odds, in parts of a doubling."""
+def _weights() -> Mapping[str, tuple[int, ...]]:
+    """Return what each word adds to each of `WAYS`: logarithms of odds, in parts of a doubling."""
     lines = list(_lines())
     totals = Counter(mode for mode, _ in lines)
     counts: dict[str, Counter[str]] = {}
@@ -81,7 +103,7 @@ def _weights() -> Mapping[str, Mapping[str, int]]:
         for one in _features(line):
             counts.setdefault(one, Counter())[mode] += 1
     return {
-        one: {mode: _weight(own, mode, totals) for mode in totals}
+        one: tuple(_weight(own, mode, totals) for mode in WAYS)
         for one, own in counts.items()
         if sum(own.values()) >= LEAST
     }
