@@ -1,13 +1,21 @@
-"""Reading the data files that come with the package: each is read and parsed once a process."""
+"""The package itself: its version, and the data files that come with it, each read and parsed once a process."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from importlib import resources
+from importlib import metadata, resources
 from typing import Any
 
 import yaml
+
+
+def package_version() -> str:
+    """Return the version of the installed package."""
+    try:
+        return metadata.version("empathy-gym")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
 
 
 def packaged_text(package: str, name: str) -> str:
