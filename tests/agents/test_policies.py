@@ -132,7 +132,7 @@ def test_the_oracle_is_privileged_and_speaks_lines_of_the_situation() -> None:
         ("listener", "Did you mean 'scripted:listener'"),
         ("no_such_module:attr", "no module"),
         ("json:nothing", "has no attribute"),
-        ("sb3:x.zip", "not in this version"),
+        ("sb3:x.zip", "There is no file"),
         ("openai:gpt", "needs a model and a URL"),
         ("", "Unknown policy"),
     ],
