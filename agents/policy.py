@@ -49,6 +49,30 @@ class Conversation:
     seed: int = 0
 
 
+def conversation_of(
+    dialogue: Dialogue, *, key: str, seed: int, instruction: str = "", think: bool | str = False
+) -> Conversation:
+    """Return what a policy may see of a dialogue: fresh messages, and nothing that names the user.
+
+    Args:
+        dialogue: The dialogue.
+        key: Unique per episode.
+        seed: For sampling.
+        instruction: The system prompt.
+        think: Think mode of the environment.
+    """
+    return Conversation(
+        key=key,
+        messages=[{"role": m["role"], "content": m["content"]} for m in dialogue.messages],
+        instruction=instruction,
+        language=dialogue.source.language,
+        turn=dialogue.turn,
+        max_turns=dialogue.max_turns,
+        think=think,
+        seed=seed,
+    )
+
+
 @dataclass(frozen=True)
 class Reply:
     """A reply with what is known about how it was made.

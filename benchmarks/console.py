@@ -8,7 +8,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, ParamSpec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -27,6 +28,7 @@ PIPE_WIDTH: Final = 140
 # What a policy writes must not move the cursor, turn the line round or break the encoding.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def out() -> Console:
@@ -73,6 +75,48 @@ def episode_bar(
         bar.update(task, completed=done, total=total, policy=safe(what).plain)
 
     return bar, show
+
+
+def noting(quiet: bool = False) -> Callable[[str], None]:
+    """Return what prints a notice on standard error, or nothing if `quiet`."""
+    terminal = err()
+
+    def notice(text: str) -> None:
+        if not quiet:
+            terminal.print(safe(text), soft_wrap=True)
+
+    return notice
+
+
+def run_shown(run: Callable[..., T], total: int, folder: Path, *, what: str, quiet: bool = False) -> T:
+    """Do a run that fills a folder, under a progress bar, and return what it returns.
+
+    Args:
+        run: Called with `notice`, told in words, and `progress`, told the policy, what is done and how much there is.
+        total: How much there is to do.
+        folder: What it fills.
+        what: What there is `total` of, such as ``"episodes"``.
+        quiet: Whether to leave out progress and notices.
+
+    Raises:
+        typer.Exit: With status 130 when interrupted.
+    """
+    bar, show = episode_bar(total, quiet=quiet)
+    finished = 0
+
+    def progress(policy: str, done: int, total: int) -> None:
+        nonlocal finished
+        finished = done
+        show(policy, done, total)
+
+    try:
+        with bar:
+            return run(notice=noting(quiet), progress=progress)
+    except KeyboardInterrupt:
+        complain(
+            f"interrupted: {finished} of {total} {what} are in {folder}. Run the same command again to go on."
+        )
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def print_lines(lines: Iterable[object]) -> None:

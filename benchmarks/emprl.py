@@ -20,7 +20,7 @@ from empathy_gym.envs.response_setting import ResponseSetting
 from empathy_gym.simulators.engines.prompting import check_path, folder_revision, model_name
 from empathy_gym.simulators.exchanges import Exchange, load_exchanges
 from empathy_gym.simulators.hashing import content_hash
-from empathy_gym.simulators.records import package_version
+from empathy_gym.simulators.packaged import package_version
 
 if TYPE_CHECKING:
     from empathy_gym.agents.trainers.seq2seq.model import Actor

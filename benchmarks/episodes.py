@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from empathy_gym.agents import Conversation, Reply
+from empathy_gym.agents.policy import conversation_of
 from empathy_gym.envs.instructions import instruction_hash
 from empathy_gym.envs.setting import ChatSetting, Transition
 from empathy_gym.rewards.registry import floor_of
@@ -244,17 +245,14 @@ class Player:
         )
 
     def _conversation(self, episode: Live) -> Conversation:
-        """Return what the policy may see: fresh messages, and nothing else of the dialogue."""
-        dialogue = episode.dialogue
-        return Conversation(
+        """Return what the policy may see."""
+        task, dialogue = episode.task, episode.dialogue
+        return conversation_of(
+            dialogue,
             key=episode.key,
-            messages=[{"role": m["role"], "content": m["content"]} for m in dialogue.messages],
+            seed=derive_seed(task.run_seed, "policy", task.scenario.id, task.repeat),
             instruction=self.setting.instruction(dialogue),
-            language=dialogue.source.language,
-            turn=dialogue.turn,
-            max_turns=dialogue.max_turns,
             think=self.setting.think,
-            seed=derive_seed(episode.task.run_seed, "policy", episode.task.scenario.id, episode.task.repeat),
         )
 
     def _tell(self, method: str, episodes: Sequence[Live]) -> None:

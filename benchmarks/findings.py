@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from typing import Any, Final
 
-import yaml
+from empathy_gym.simulators.packaged import read_yaml
 
 KINDS: Final = ("blind", "slot", "search", "paired", "false_alarm")
 _Z: Final = 1.959963984540054
@@ -71,11 +69,9 @@ def wilson_interval(count: int, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-@functools.cache
 def known_misses() -> Sequence[Mapping[str, Any]]:
     """Return the committed list of misses: name, difficulty, figure, and what was tried."""
-    text = (resources.files("empathy_gym.benchmarks") / "data" / "known_misses.yaml").read_text("utf-8")
-    loaded: Sequence[Mapping[str, Any]] = yaml.safe_load(text) or []
+    loaded: Sequence[Mapping[str, Any]] = read_yaml("empathy_gym.benchmarks", "data/known_misses.yaml") or []
     return loaded
 
 

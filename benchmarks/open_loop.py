@@ -100,8 +100,12 @@ def _means(play: Play, sequences: Sequence[Sequence_], people: Sequence[Scenario
 def _winner(
     play: Play, aim: str, start: Sequence_, people: Sequence[Scenario], strategies: Sequence[int]
 ) -> Found:
-    """Change one place of a sequence after another for the better, and keep the better of both with everybody."""
-    best = start
+    """Change one place after another for the better, from a sequence or the best constant; all judged with everybody.
+
+    Few people tell little of rare successes, so that a good constant may not have come through the rungs.
+    """
+    starts = [start, *((strategy,) * LENGTH for strategy in strategies)]
+    best = start = starts[int(_worth(_means(play, starts, people[:ASCENT]), aim).argmax())]
     for place in range(LENGTH):
         tried = [(*best[:place], strategy, *best[place + 1 :]) for strategy in strategies]
         worth = _worth(_means(play, tried, people[:ASCENT]), aim)

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from importlib import resources
-from typing import Any
-
-import yaml
 
 from empathy_gym.benchmarks.paired_edits import Pair
 from empathy_gym.benchmarks.paired_talk import (
@@ -37,6 +33,7 @@ from empathy_gym.simulators.library.compiler import (
     load_temperaments,
 )
 from empathy_gym.simulators.library.sources import SituationFile
+from empathy_gym.simulators.packaged import read_mapping
 from empathy_gym.simulators.scenario import Claim, Scenario, Situation
 
 _WRONG = ("half", "false")
@@ -193,10 +190,8 @@ def fault_twin(stage: Stage) -> Iterator[Pair]:
 @functools.cache
 def quarrels() -> tuple[tuple[tuple[Scenario, Scenario], ...], ...]:
     """Return the quarrels told by either party: for each, pairs of users with the same need and temperament."""
-    text = (resources.files("empathy_gym.benchmarks") / "data" / "quarrels.yaml").read_text("utf-8")
-    loaded: Mapping[str, Any] = yaml.safe_load(text)
     found = []
-    for quarrel in loaded["quarrels"]:
+    for quarrel in read_mapping("empathy_gym.benchmarks", "data/quarrels.yaml")["quarrels"]:
         sides = []
         for data in quarrel:
             users = compile_situation(SituationFile.model_validate(data), load_temperaments(), load_names())

@@ -6,12 +6,10 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Final
 
-import yaml
-
 from empathy_gym.simulators.dialogue import derive_seed
+from empathy_gym.simulators.packaged import read_mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +31,7 @@ class Family:
 
 @functools.cache
 def _families(part: str) -> Mapping[str, Family]:
-    text = (resources.files("empathy_gym.benchmarks") / "data" / "pairs.yaml").read_text("utf-8")
-    loaded: Mapping[str, Any] = yaml.safe_load(text)[part]
+    loaded = read_mapping("empathy_gym.benchmarks", "data/pairs.yaml")[part]
     return {name: _family(data) for name, data in loaded.items()}
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 
 from empathy_gym.benchmarks.labelled import LabelledReply, load_replies
 from empathy_gym.simulators.dialogue import PerceptionRequest, known_of, request_with
@@ -25,6 +24,7 @@ from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
 from empathy_gym.simulators.embedded.sentences import sentences_of
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.library.compiler import bundled_situations
+from empathy_gym.simulators.packaged import read_mapping
 from empathy_gym.simulators.scenario import content_hash
 from empathy_gym.simulators.situation import Situation
 
@@ -136,7 +136,7 @@ def _lines(splits: Sequence[str]) -> Iterator[Shown]:
 def _single_lines() -> Iterator[Shown]:
     """Yield the lines that were written to show one level of one field, and those that nearly do."""
     for file in sorted((resources.files("empathy_gym.benchmarks") / "data" / "lines").iterdir(), key=str):
-        for field, by_level in yaml.safe_load(file.read_text("utf-8")).items():
+        for field, by_level in read_mapping("empathy_gym.benchmarks", f"data/lines/{file.name}").items():
             for level, texts in by_level.items():
                 for text in texts:
                     yield PerceptionRequest("", "en", (), text), field, level

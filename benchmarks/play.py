@@ -6,29 +6,24 @@ stops and a fixed notice is shown instead of a game.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Mapping
-from importlib import resources
 from typing import Any, Final
 
-import yaml
 from rich.console import Console
 
 from empathy_gym.benchmarks.console import safe
 from empathy_gym.envs.setting import ChatSetting
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, band
+from empathy_gym.simulators.packaged import read_mapping
 from empathy_gym.simulators.scenario import Scenario
 
 CRISIS_GUARDS: Final = ("policy_harm", "crisis_check")
 HELP: Final = "Type a reply. /why: what the last one did. /quit: stop. /help: this line."
 
 
-@functools.cache
 def _crisis() -> Mapping[str, Any]:
-    text = (resources.files("empathy_gym.benchmarks") / "crisis.yaml").read_text("utf-8")
-    loaded: Mapping[str, Any] = yaml.safe_load(text)
-    return loaded
+    return read_mapping("empathy_gym.benchmarks", "crisis.yaml")
 
 
 def notice() -> str:

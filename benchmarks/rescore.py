@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from empathy_gym.agents import Conversation, load_policy
+from empathy_gym.agents.policy import conversation_of
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.config import build_user
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, Fault, derive_seed, perception_request
@@ -138,14 +139,7 @@ def transcripts(
 
 
 def _conversation(dialogue: Dialogue) -> Conversation:
-    return Conversation(
-        key=f"{dialogue.scenario}-{dialogue.seed}",
-        messages=dialogue.messages,
-        language=dialogue.source.language,
-        turn=dialogue.turn,
-        max_turns=dialogue.max_turns,
-        seed=dialogue.seed,
-    )
+    return conversation_of(dialogue, key=f"{dialogue.scenario}-{dialogue.seed}", seed=dialogue.seed)
 
 
 def _text(reply: object) -> str:

@@ -32,7 +32,8 @@ from empathy_gym.simulators.dialogue import derive_seed
 from empathy_gym.simulators.errors import ConfigError, did_you_mean
 from empathy_gym.simulators.exchanges import Exchange
 from empathy_gym.simulators.hashing import content_hash, plain
-from empathy_gym.simulators.records import RecordWriter, package_version
+from empathy_gym.simulators.packaged import package_version
+from empathy_gym.simulators.records import RecordWriter
 
 ENV_ID: Final = "EmpathyResponse-v0"
 REFERENCE: Final = "reference"

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import typer
 from rich.table import Table
 
-from empathy_gym.benchmarks.console import (
-    INTERRUPTED,
-    complain,
-    episode_bar,
-    err,
-    out,
-    print_json,
-    safe,
-)
+from empathy_gym.benchmarks.console import noting, out, print_json, run_shown, safe
 from empathy_gym.benchmarks.response_bench import ENV_ID, ResponseBench, ResponseBenchConfig
 from empathy_gym.benchmarks.response_summary import Difference, ResponseRow
 from empathy_gym.rewards.identifiers import MECHANISMS
@@ -75,37 +67,15 @@ def run_response_bench(
         typer.Exit: With status 130 when interrupted.
     """
     ready = ResponseBench(config)
-    terminal = err()
-    bar, show = episode_bar(len(ready.tasks), quiet=quiet)
-    finished = 0
-
-    def progress(policy: str, done: int, total: int) -> None:
-        nonlocal finished
-        finished = done
-        show(policy, done, total)
-
-    def notice(text: str) -> None:
-        if not quiet:
-            terminal.print(safe(text), soft_wrap=True)
-
-    try:
-        with bar:
-            rows = ready.run(
-                folder, batch_size=batch_size, overwrite=overwrite, notice=notice, progress=progress
-            )
-    except KeyboardInterrupt:
-        complain(
-            f"interrupted: {finished} of {len(ready.tasks)} responses are in {folder}. "
-            "Run the same command again to go on."
-        )
-        raise typer.Exit(INTERRUPTED) from None
+    play = functools.partial(ready.run, folder, batch_size=batch_size, overwrite=overwrite)
+    rows = run_shown(play, len(ready.tasks), folder, what="responses", quiet=quiet)
     if as_json:
         print_json([row.to_json() for row in rows])
         return
     title = f"{ENV_ID}, {config.exchanges}, {len(ready.exchanges)} exchanges x {config.repeats}, seed {config.seed}"
     for table in response_tables(rows, title, ready.scoring, config.baseline):
         out().print(table)
-    notice(f"Results in {folder}")
+    noting(quiet)(f"Results in {folder}")
 
 
 def response_tables(

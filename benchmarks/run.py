@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from empathy_gym.benchmarks.console import (
-    INTERRUPTED,
-    complain,
-    episode_bar,
-    err,
-    out,
-    print_json,
-    reporting,
-    run_app,
-    safe,
-)
+from empathy_gym.benchmarks.console import noting, out, print_json, reporting, run_app, run_shown
 from empathy_gym.simulators.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -207,35 +198,14 @@ def run_bench(
     from empathy_gym.benchmarks.tables import bench_table, usage_lines
 
     ready = Bench(BenchConfig.model_validate(config), reports)
-    terminal = err()
-    bar, show = episode_bar(len(ready.tasks), quiet=quiet)
-    finished = 0
-
-    def progress(policy: str, done: int, total: int) -> None:
-        nonlocal finished
-        finished = done
-        show(policy, done, total)
-
-    def notice(text: str) -> None:
-        if not quiet:
-            terminal.print(safe(text), soft_wrap=True)
-
-    try:
-        with bar:
-            rows = ready.run(
-                folder, batch_size=batch_size, overwrite=overwrite, notice=notice, progress=progress
-            )
-    except KeyboardInterrupt:
-        complain(
-            f"interrupted: {finished} of {len(ready.tasks)} episodes are in {folder}. "
-            "Run the same command again to go on."
-        )
-        raise typer.Exit(INTERRUPTED) from None
+    play = functools.partial(ready.run, folder, batch_size=batch_size, overwrite=overwrite)
+    rows = run_shown(play, len(ready.tasks), folder, what="episodes", quiet=quiet)
     if as_json:
         print_json([row.to_json() for row in rows])
         return
     user = ready.setting.user
     out().print(bench_table(rows, title=_title(ready), scoring=ready.scoring, determinism=user.determinism))
+    notice = noting(quiet)
     for line in usage_lines(ready.usage):
         notice(line)
     notice(f"Results in {folder}")

@@ -31,7 +31,8 @@ from empathy_gym.simulators.errors import ConfigError, unknown_name
 from empathy_gym.simulators.hashing import plain
 from empathy_gym.simulators.library.compiler import library_hash
 from empathy_gym.simulators.llm.compose import LEDGER
-from empathy_gym.simulators.records import EpisodeRecord, package_version
+from empathy_gym.simulators.packaged import package_version
+from empathy_gym.simulators.records import EpisodeRecord
 from empathy_gym.simulators.scenario import content_hash
 
 SINGLE_TURN: Final = ("EmpathyResponse-v0",)

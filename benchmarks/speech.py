@@ -19,7 +19,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from empathy_gym.agents import load_policy
-from empathy_gym.agents.policy import Conversation, Reply
+from empathy_gym.agents.policy import Conversation, Reply, conversation_of
 from empathy_gym.benchmarks.episodes import is_privileged
 from empathy_gym.benchmarks.suites import BLIND, REFERENCES
 from empathy_gym.simulators.config import build_user
@@ -166,12 +166,8 @@ def _played(spec: str, scenarios: Sequence[Scenario], seed: int) -> list[Dialogu
 
 
 def _conversation(dialogue: Dialogue, seed: int) -> Conversation:
-    return Conversation(
-        key=f"{dialogue.seed:016x}",
-        messages=dialogue.messages,
-        turn=dialogue.turn,
-        max_turns=dialogue.max_turns,
-        seed=derive_seed(seed, "policy", dialogue.seed),
+    return conversation_of(
+        dialogue, key=f"{dialogue.seed:016x}", seed=derive_seed(seed, "policy", dialogue.seed)
     )
 
 

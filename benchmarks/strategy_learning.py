@@ -151,7 +151,7 @@ def run_table(config: TableConfig, out: Path, *, notice: Notice = lambda text: N
         rows.append(_learner(name, config, stage, out, notice))
     write_json(out / "table.json", _as_json(config, rows, found))
     path = out / "table.md"
-    path.write_text(markdown(rows), "utf-8")
+    path.write_text(f"{heading(config)}\n\n{markdown(rows)}", "utf-8")
     return path
 
 
@@ -254,6 +254,17 @@ def paired(row: Played, other: Played, what: str) -> tuple[float, float, float]:
     difference: NDArray[np.float64] = getattr(row, what) - getattr(other, what)
     low, high = bootstrap_interval(difference)
     return float(difference.mean()), low, high
+
+
+def heading(config: TableConfig) -> str:
+    """Return what a table is of, in a sentence."""
+    seeds = ", ".join(map(str, config.seeds))
+    stock = f"Stock PPO {config.steps:,} steps. " if "stock-ppo" in config.learners else ""
+    people = f"the first {config.limit} people" if config.limit else "everybody"
+    return (
+        f"{stock}Tuned learners {config.tuned_steps:,} steps; seeds {seeds}; {config.searches:,} random sequences; "
+        f"played with {people} of `{config.split}`."
+    )
 
 
 def markdown(rows: Sequence[Played]) -> str:

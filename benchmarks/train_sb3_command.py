@@ -52,7 +52,7 @@ def sb3(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a policy on EmpathyStrategy-v0 with Stable-Baselines3 (pip install 'empathy-gym[sb3]').
+    """Train a policy on EmpathyStrategy-v0 with Stable-Baselines3 (the extra sb3).
 
     Writes last.zip, best.zip (by the mean final emotion on --validation), step-*.zip and logs to --out. Each zip is a
     policy: empathy-gym bench --policy sb3:FOLDER/best.zip. Stopped by Ctrl-C, the same command with --resume goes on.

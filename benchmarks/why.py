@@ -18,7 +18,7 @@ from empathy_gym.simulators.config import build_user
 from empathy_gym.simulators.dialogue import Dialogue, Fault, perception_request
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.reading import ACTS
-from empathy_gym.simulators.records import EpisodeRecord
+from empathy_gym.simulators.records import EpisodeRecord, TurnRecord
 from empathy_gym.simulators.rule import TableRule
 from empathy_gym.simulators.scenario import Scenario
 
@@ -140,7 +140,7 @@ def why(
         raise ConfigError(f"There is no reply {turn}; the episode has {len(record.turns)}, counted from 1.")
     told = record.turns[turn - 1]
     if record.scored_by != "rule" or told.appraisal is None:
-        raise ConfigError(f"Reply {turn} was not scored by a rule; there is nothing to explain.")
+        raise ConfigError(f"Reply {turn} {_unscored(record, told)}; there is nothing to explain.")
     rule, before = rule_of(record), replayed(record, scenarios or {}, turn - 1)
     appraisal = told.appraisal.appraisal()
     given = _taken(rule, before, appraisal, told.heard)
@@ -157,6 +157,13 @@ def why(
         better=tuple(_better(rule, before, given.change)),
         tried=tuple(_tried(rule, before, tried)),
     )
+
+
+def _unscored(record: EpisodeRecord, turn: TurnRecord) -> str:
+    """Return why there is a reply that no rule has scored."""
+    if turn.strategy == "close" and not turn.faults and turn.heard is not None:
+        return "closed the conversation, and such a goodbye moves nothing"
+    return "was not scored by a rule"
 
 
 def _taken(rule: TableRule, before: Dialogue, appraisal: Appraisal, text: str | None = None) -> Candidate:

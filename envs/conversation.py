@@ -9,7 +9,7 @@ import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
 from empathy_gym.envs.info import info_of
-from empathy_gym.envs.rendering import RENDER_MODES, ansi, checked_render_mode, write
+from empathy_gym.envs.rendering import RENDER_MODES, ansi, checked_render_mode, rendered, write
 from empathy_gym.envs.setting import ChatKwargs, ChatSetting, Transition, check_options
 from empathy_gym.simulators.dialogue import Dialogue
 from empathy_gym.simulators.errors import ConfigError
@@ -111,16 +111,7 @@ class ConversationEnv(gym.Env[O, A], Generic[O, A], abc.ABC):
         Raises:
             ResetNeeded: If no episode has begun.
         """
-        if self.render_mode is None:
-            gym.logger.warn(
-                'render() does nothing without a render mode; use gym.make(..., render_mode="ansi").'
-            )
-            return None
-        text = ansi(self.dialogue)
-        if self.render_mode == "ansi":
-            return text
-        write(text)
-        return None
+        return rendered(self.render_mode, lambda: ansi(self.dialogue))
 
     @property
     def dialogue(self) -> Dialogue:

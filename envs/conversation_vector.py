@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from empathy_gym.envs.info import batch_infos, info_of
-from empathy_gym.envs.rendering import RENDER_MODES, ansi, checked_render_mode, write
+from empathy_gym.envs.rendering import ansi, checked_render_mode
 from empathy_gym.envs.setting import ChatKwargs, ChatSetting, Transition, check_options, integer
+from empathy_gym.envs.vectors import A, Infos, O, StreamVectorEnv
 from empathy_gym.simulators.dialogue import Dialogue
-from empathy_gym.simulators.errors import ConfigError, unknown_name
+from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.scenario import Scenario
 from empathy_gym.simulators.user import User
 
 OPTIONS: Final = ("scenario", "dialogue", "reset_mask", "group_size")
-MODES: Final = {mode.value: mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)}
-
-O = TypeVar("O")  # noqa: E741
-A = TypeVar("A")
-Infos = dict[str, Any]
 
 
-class ConversationVectorEnv(gym.vector.VectorEnv[O, A, NDArray[Any]]):
+class ConversationVectorEnv(StreamVectorEnv[O, A]):
     """Many conversations at once; what observations and actions are is up to the environment.
 
     Sub-environment i, seeded with s + i, equals a single environment seeded with s + i through any number of episodes,
@@ -49,13 +43,6 @@ class ConversationVectorEnv(gym.vector.VectorEnv[O, A, NDArray[Any]]):
         ConfigError: If an argument is unknown or has a wrong value.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "render_modes": list(RENDER_MODES),
-        "render_fps": 4,
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
-    action_name: ClassVar[str] = "actions"
-
     def __init__(
         self,
         kwargs: ChatKwargs,
@@ -70,21 +57,13 @@ class ConversationVectorEnv(gym.vector.VectorEnv[O, A, NDArray[Any]]):
         if max_episode_steps is not None:
             raise ConfigError(
                 f"max_episode_steps={max_episode_steps!r} is not for this environment, whose horizon is "
-                "part of the "
-                "task; use max_turns."
+                "part of the task; use max_turns."
             )
-        self.num_envs = integer("num_envs", num_envs, 1)
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        super().__init__(num_envs, autoreset_mode, spaces)
         valid = (*also_valid, "num_envs", "autoreset_mode", "render_mode")
         self.setting = ChatSetting.make(kwargs, also_valid=valid)
         self.render_mode = checked_render_mode(render_mode)
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
-        self.single_observation_space, self.single_action_space = spaces
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._dialogues: list[Dialogue] = []
-        self._generators: list[np.random.Generator] = []
-        self._seeds: list[int] = []
 
     # -- what an environment adds ------------------------------------------------------------------------------
 
@@ -104,23 +83,7 @@ class ConversationVectorEnv(gym.vector.VectorEnv[O, A, NDArray[Any]]):
     def _batched(self, observations: Sequence[Any]) -> O:
         """Return the observations of all sub-environments as one."""
 
-    def _given(self, actions: Any) -> list[Any]:
-        """Return the actions, one for each sub-environment.
-
-        Raises:
-            ConfigError: If these are no actions, or another number of them.
-        """
-        if isinstance(actions, str | bytes | Mapping) or not isinstance(actions, Iterable):
-            raise ConfigError(
-                f"actions is a {type(actions).__name__}; it must be {self.num_envs} {self.action_name}."
-            )
-        given = list(actions)
-        if len(given) != self.num_envs:
-            raise ConfigError(f"Got {len(given)} actions for num_envs={self.num_envs}.")
-        return given
-
-    # -- reset
-    # ---------------------------------------------------------------------------------------------------
+    # -- reset -----------------------------------------------------------------------------------------------
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -139,14 +102,10 @@ class ConversationVectorEnv(gym.vector.VectorEnv[O, A, NDArray[Any]]):
             ResetNeeded: If the first reset of all leaves sub-environments out.
         """
         given = check_options(options, OPTIONS)
-        which = self._masked(given.get("reset_mask"))
-        if not self._dialogues and len(which) < self.num_envs:
-            raise ResetNeeded(
-                "options['reset_mask'] leaves out sub-environments that never began; reset all first."
-            )
+        which = self._masked(given.get("reset_mask"), bool(self._dialogues))
         group_size = self._group_size(given.get("group_size"), which)
-        scenarios = self._each("scenario", given.get("scenario"), str)
-        dialogues = self._each("dialogue", given.get("dialogue"), Dialogue)
+        scenarios = self._each("scenario", given.get("scenario"), str, "str")
+        dialogues = self._each("dialogue", given.get("dialogue"), Dialogue, "Dialogue")
         for i in which:
             first = i - i % group_size
             if (scenarios[i], dialogues[i]) != (scenarios[first], dialogues[first]):
@@ -165,18 +124,6 @@ class ConversationVectorEnv(gym.vector.VectorEnv[O, A, NDArray[Any]]):
         self._begun(which)
         return self._observations(), batch_infos(self._opening_infos(which))
 
-    def _masked(self, mask: Any) -> list[int]:
-        """Return the numbers of the sub-environments to reset. The mask is not taken out of the options."""
-        if mask is None:
-            return list(range(self.num_envs))
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
-            raise ConfigError(
-                f"options['reset_mask'] must be a numpy array of {self.num_envs} bools; got {mask!r}."
-            )
-        if not mask.any():
-            raise ConfigError("options['reset_mask'] is False everywhere; there is nothing to reset.")
-        return [int(i) for i in np.flatnonzero(mask)]
-
     def _group_size(self, value: Any, which: Sequence[int]) -> int:
         if value is None:
             return 1
@@ -184,8 +131,7 @@ class ConversationVectorEnv(gym.vector.VectorEnv[O, A, NDArray[Any]]):
         if self.autoreset_mode is not AutoresetMode.DISABLED:
             raise ConfigError(
                 "options['group_size'] needs autoreset_mode='Disabled': otherwise siblings would part at "
-                "the first "
-                "episode that ends."
+                "the first episode that ends."
             )
         if self.num_envs % size:
             raise ConfigError(
@@ -196,43 +142,11 @@ class ConversationVectorEnv(gym.vector.VectorEnv[O, A, NDArray[Any]]):
             if len(chosen & set(range(first, first + size))) not in (0, size):
                 raise ConfigError(
                     f"options['reset_mask'] covers only a part of the group {first}..{first + size - 1}; "
-                    "with "
-                    f"group_size={size} it must cover whole groups."
+                    f"with group_size={size} it must cover whole groups."
                 )
         return size
 
-    def _each(self, name: str, value: Any, one: type) -> list[Any]:
-        """Return an option for each sub-environment."""
-        if value is None or isinstance(value, one):
-            return [value] * self.num_envs
-        if not isinstance(value, list | tuple | np.ndarray) or len(value) != self.num_envs:
-            raise ConfigError(
-                f"options[{name!r}] must be one {one.__name__} or a list of {self.num_envs}; got "
-                f"{value!r:.80}."
-            )
-        return list(value)
-
-    def _seed(self, seed: Any, which: Sequence[int]) -> None:
-        if isinstance(seed, list | tuple | np.ndarray):
-            if len(seed) != self.num_envs:
-                raise ConfigError(f"seed has {len(seed)} entries; there are num_envs={self.num_envs}.")
-            seeds = [None if s is None else integer(f"seed[{i}]", s, 0) for i, s in enumerate(seed)]
-        else:
-            first = None if seed is None else integer("seed", seed, 0)
-            seeds = [None if first is None else first + i for i in range(self.num_envs)]
-        self._ensure_seeded()
-        for i in which:
-            if seeds[i] is not None:
-                self._generators[i], self._seeds[i] = seeding.np_random(seeds[i])
-
-    def _ensure_seeded(self) -> None:
-        while len(self._generators) < self.num_envs:
-            generator, seed = seeding.np_random()
-            self._generators.append(generator)
-            self._seeds.append(seed)
-
-    # -- step
-    # ----------------------------------------------------------------------------------------------------
+    # -- step ------------------------------------------------------------------------------------------------
 
     def step(self, actions: A) -> tuple[O, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos]:
         """Take a turn of every conversation.
@@ -302,33 +216,10 @@ class ConversationVectorEnv(gym.vector.VectorEnv[O, A, NDArray[Any]]):
     def _observations(self) -> O:
         return self._batched([self._observation(i) for i in range(self.num_envs)])
 
-    # -- the rest
-    # ------------------------------------------------------------------------------------------------
+    # -- the rest --------------------------------------------------------------------------------------------
 
-    def render(self) -> tuple[str | None, ...] | None:  # type: ignore[override]
-        """Return every conversation as text (``"ansi"``), or print them all (``"human"``)."""
-        if self.render_mode is None:
-            gym.logger.warn(
-                'render() does nothing without a render mode; use gym.make_vec(..., render_mode="ansi").'
-            )
-            return None
-        frames = tuple(ansi(dialogue) for dialogue in self.dialogues)
-        if self.render_mode == "ansi":
-            return frames
-        write("\n".join(frames))
-        return (None,) * self.num_envs
-
-    @property  # type: ignore[misc]
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """The generators of the sub-environments."""
-        self._ensure_seeded()
-        return tuple(self._generators)
-
-    @property
-    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The seeds of the generators of the sub-environments."""
-        self._ensure_seeded()
-        return tuple(self._seeds)
+    def _frames(self) -> tuple[str, ...]:
+        return tuple(ansi(dialogue) for dialogue in self.dialogues)
 
     @property
     def dialogues(self) -> tuple[Dialogue, ...]:
@@ -356,12 +247,3 @@ class ConversationVectorEnv(gym.vector.VectorEnv[O, A, NDArray[Any]]):
     def scenarios(self) -> tuple[Scenario, ...]:
         """The scenarios that a reset draws from."""
         return self.setting.scenarios
-
-
-def _autoreset_mode(value: Any) -> AutoresetMode:
-    name = value.value if isinstance(value, AutoresetMode) else value
-    if name == AutoresetMode.NEXT_STEP.value:
-        raise ConfigError(f"autoreset_mode={name!r} is not supported; use {' or '.join(map(repr, MODES))}.")
-    if not isinstance(name, str) or name not in MODES:
-        raise unknown_name("autoreset_mode", name, MODES)
-    return MODES[name]

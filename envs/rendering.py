@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TextIO
 
 import gymnasium as gym
@@ -56,6 +56,26 @@ def ansi(dialogue: Dialogue, since: int = 0) -> str:
 def message_lines(messages: Iterable[Message]) -> list[str]:
     """Return chat messages as lines of text, without what would move the cursor."""
     return [f"{_SPEAKERS[m['role']]} | {_plain(m['content'])}" for m in messages]
+
+
+def rendered(mode: str | None, frame: Callable[[], str]) -> str | None:
+    """Do what `render()` of a single environment does: return a frame (``"ansi"``), print it (``"human"``), or warn.
+
+    Args:
+        mode: The render mode.
+        frame: Makes the frame.
+    """
+    if mode is None:
+        gym.logger.warn(
+            'render() does nothing without a render mode; use gym.make(..., render_mode="ansi").',
+            stacklevel=2,
+        )
+        return None
+    text = frame()
+    if mode == "ansi":
+        return text
+    write(text)
+    return None
 
 
 def write(text: str, stream: TextIO | None = None) -> None:

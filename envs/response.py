@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, Unpack
 import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
-from empathy_gym.envs.rendering import RENDER_MODES, checked_render_mode, message_lines, write
+from empathy_gym.envs.rendering import RENDER_MODES, checked_render_mode, message_lines, rendered, write
 from empathy_gym.envs.response_setting import Answer, ResponseKwargs, ResponseSetting
 from empathy_gym.envs.setting import check_options
 from empathy_gym.envs.spaces import UnicodeText
@@ -134,16 +134,7 @@ class EmpathyResponseEnv(gym.Env[str, str]):
         Raises:
             ResetNeeded: If no episode has begun.
         """
-        if self.render_mode is None:
-            gym.logger.warn(
-                'render() does nothing without a render mode; use gym.make(..., render_mode="ansi").'
-            )
-            return None
-        text = ansi(self.exchange, self._answer)
-        if self.render_mode == "ansi":
-            return text
-        write(text)
-        return None
+        return rendered(self.render_mode, lambda: ansi(self.exchange, self._answer))
 
     @property
     def exchange(self) -> Exchange:

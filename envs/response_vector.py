@@ -5,31 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Unpack
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from empathy_gym.envs.info import batch_infos
-from empathy_gym.envs.rendering import RENDER_MODES, checked_render_mode, write
+from empathy_gym.envs.rendering import checked_render_mode
 from empathy_gym.envs.response import ansi
 from empathy_gym.envs.response_setting import Answer, ResponseKwargs, ResponseSetting
-from empathy_gym.envs.setting import check_options, integer
+from empathy_gym.envs.setting import check_options
 from empathy_gym.envs.spaces import UnicodeText
-from empathy_gym.envs.vectors import autoreset_mode_of, each_seed, masked
+from empathy_gym.envs.vectors import Infos, StreamVectorEnv
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.exchanges import Exchange
 
 OPTIONS: Final = ("exchange", "reset_mask")
 
 Observations = tuple[str, ...]
-Infos = dict[str, Any]
 
 
-class EmpathyResponseVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str | None], NDArray[Any]]):
+class EmpathyResponseVectorEnv(StreamVectorEnv[Observations, Sequence[str | None]]):
     """Many responses at once: `EmpathyResponseEnv` batched, sub-environment for sub-environment the same.
 
     ## Description
@@ -72,11 +68,7 @@ class EmpathyResponseVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str |
         EngineError: If a data set cannot be downloaded.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "render_modes": list(RENDER_MODES),
-        "render_fps": 4,
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
+    action_name: ClassVar[str] = "strings"
 
     def __init__(
         self,
@@ -91,18 +83,11 @@ class EmpathyResponseVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str |
             raise ConfigError(
                 f"max_episode_steps={max_episode_steps!r} is not for this environment, whose episodes are one step."
             )
-        self.num_envs = integer("num_envs", num_envs, 1)
-        self.autoreset_mode = autoreset_mode_of(autoreset_mode)
+        super().__init__(num_envs, autoreset_mode, (UnicodeText(), UnicodeText()))
         self.setting = ResponseSetting.make(kwargs, also_valid=("num_envs", "autoreset_mode", "render_mode"))
         self.render_mode = checked_render_mode(render_mode)
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
-        self.single_observation_space, self.single_action_space = UnicodeText(), UnicodeText()
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._exchanges: list[Exchange] = []
         self._answers: list[Answer | None] = []
-        self._generators: list[np.random.Generator] = []
-        self._seeds: list[int] = []
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -121,17 +106,10 @@ class EmpathyResponseVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str |
             ResetNeeded: If the first reset of all leaves sub-environments out.
         """
         given = check_options(options, OPTIONS)
-        which = masked(given.get("reset_mask"), self.num_envs)
-        if not self._exchanges and len(which) < self.num_envs:
-            raise ResetNeeded(
-                "options['reset_mask'] leaves out sub-environments that never began; reset all first."
-            )
-        ids = self._ids(given.get("exchange"))
-        seeds = each_seed(seed, self.num_envs)
-        self._ensure_seeded()
-        for i in which:
-            if seeds[i] is not None:
-                self._generators[i], self._seeds[i] = seeding.np_random(seeds[i])
+        which = self._masked(given.get("reset_mask"), bool(self._exchanges))
+        asked = self._each("exchange", given.get("exchange"), str, "id")
+        ids = [None if id_ is None else str(id_) for id_ in asked]
+        self._seed(seed, which)
         begun = {i: self.setting.start(self._generators[i], ids[i]) for i in which}
         self._begin(begun)
         return self._observations(), batch_infos(self._infos(which))
@@ -177,25 +155,11 @@ class EmpathyResponseVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str |
         for i, exchange in begun.items():
             self._exchanges[i], self._answers[i] = exchange, None
 
-    def _ids(self, value: Any) -> list[Any]:
-        """Return the id asked for in each sub-environment, or None."""
-        if value is None or isinstance(value, str):
-            return [value] * self.num_envs
-        if not isinstance(value, list | tuple | np.ndarray) or len(value) != self.num_envs:
-            raise ConfigError(
-                f"options['exchange'] must be one id or a list of {self.num_envs}; got {value!r:.80}."
-            )
-        return [None if id_ is None else str(id_) for id_ in value]
-
     def _live(self, actions: Any) -> tuple[list[int], list[str | None]]:
         """Return the numbers of the episodes that go on, and their actions."""
         if not self._exchanges:
             raise ResetNeeded("No episode has begun; call envs.reset() first.")
-        if isinstance(actions, str | bytes | Mapping) or not isinstance(actions, Iterable):
-            raise ConfigError(f"actions is a {type(actions).__name__}; it must be {self.num_envs} strings.")
-        given = list(actions)
-        if len(given) != self.num_envs:
-            raise ConfigError(f"Got {len(given)} actions for num_envs={self.num_envs}.")
+        given = self._given(actions)
         called = [i for i, a in enumerate(self._answers) if a is not None and given[i] is not None]
         if called:
             raise ResetNeeded(
@@ -215,36 +179,8 @@ class EmpathyResponseVectorEnv(gym.vector.VectorEnv[Observations, Sequence[str |
     def _observations(self) -> Observations:
         return tuple(exchange.text for exchange in self._exchanges)
 
-    def _ensure_seeded(self) -> None:
-        while len(self._generators) < self.num_envs:
-            generator, seed = seeding.np_random()
-            self._generators.append(generator)
-            self._seeds.append(seed)
-
-    def render(self) -> tuple[str | None, ...] | None:  # type: ignore[override]
-        """Return every episode as text (``"ansi"``), or print them all (``"human"``)."""
-        if self.render_mode is None:
-            gym.logger.warn(
-                'render() does nothing without a render mode; use gym.make_vec(..., render_mode="ansi").'
-            )
-            return None
-        frames = tuple(ansi(x, answer) for x, answer in zip(self.exchanges, self._answers, strict=True))
-        if self.render_mode == "ansi":
-            return frames
-        write("\n".join(frames))
-        return (None,) * self.num_envs
-
-    @property  # type: ignore[misc]
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """The generators of the sub-environments."""
-        self._ensure_seeded()
-        return tuple(self._generators)
-
-    @property
-    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The seeds of the generators of the sub-environments."""
-        self._ensure_seeded()
-        return tuple(self._seeds)
+    def _frames(self) -> tuple[str, ...]:
+        return tuple(ansi(x, answer) for x, answer in zip(self.exchanges, self._answers, strict=True))
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:

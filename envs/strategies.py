@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import resources
 from typing import Any, Final
-
-import yaml
 
 from empathy_gym.simulators.dialogue import Message
 from empathy_gym.simulators.errors import unknown_name
@@ -22,6 +19,7 @@ from empathy_gym.simulators.listening.hearing import phrases
 from empathy_gym.simulators.listening.hints import MODES
 from empathy_gym.simulators.listening.phrasebook import Entry
 from empathy_gym.simulators.listening.slots import slots
+from empathy_gym.simulators.packaged import read_mapping
 
 STRATEGIES: Final = (
     "question", "restatement", "reflection", "self_disclosure", "affirmation", "suggestion", "information", "other",
@@ -40,12 +38,9 @@ TRIED: Final = {"moved": 64, "held": 64, "eased": 0, "none": 0}
 """What an answer is worth to the kind of perspective it answers, in the units of `hints.evidence`; -64 for others."""
 
 
-@functools.cache
 def strategy_phrases() -> Mapping[str, Any]:
     """Return the phrases of the strategies (`strategies.yaml`)."""
-    text = (resources.files("empathy_gym.envs") / "strategies.yaml").read_text("utf-8")
-    loaded: Mapping[str, Any] = yaml.safe_load(text)
-    return loaded
+    return read_mapping("empathy_gym.envs", "strategies.yaml")
 
 
 def realise(

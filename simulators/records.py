@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -21,6 +20,7 @@ from empathy_gym.simulators.config import recorded_kwargs
 from empathy_gym.simulators.dialogue import Determinism, Dialogue, Outcome, ScoredBy
 from empathy_gym.simulators.errors import RecordError
 from empathy_gym.simulators.hashing import plain
+from empathy_gym.simulators.packaged import package_version
 
 SCHEMA_VERSION: Final = 1
 MAX_ACTION: Final = 1_048_576
@@ -163,14 +163,6 @@ class EpisodeRecord(_Frozen):
     def episode_return(self) -> float:
         """Sum of the rewards."""
         return sum(turn.reward for turn in self.turns if turn.reward is not None)
-
-
-def package_version() -> str:
-    """Return the version of the installed package."""
-    try:
-        return metadata.version("empathy-gym")
-    except metadata.PackageNotFoundError:
-        return "0+unknown"
 
 
 class EpisodeRecorder:

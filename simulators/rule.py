@@ -18,8 +18,6 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any, Final
 
-import yaml
-
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.dialogue import (
     FAILURE_EMOTION,
@@ -28,6 +26,7 @@ from empathy_gym.simulators.dialogue import (
 )
 from empathy_gym.simulators.disclosure import requested_with, what_comes_next
 from empathy_gym.simulators.errors import ConfigError, RecordError
+from empathy_gym.simulators.packaged import read_mapping
 from empathy_gym.simulators.reading import ACTS, MOVES, Reading, read, worth
 from empathy_gym.simulators.scenario import Fact, Scenario, content_hash
 
@@ -376,7 +375,7 @@ def load_tables() -> tuple[Mapping[str, Any], ...]:
     """Return the packaged rule tables, oldest first. Released ones stay, so that old records can be verified."""
     folder = resources.files("empathy_gym.simulators") / "tables"
     names = sorted((f.name for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda n: (len(n), n))
-    return tuple(yaml.safe_load((folder / name).read_text("utf-8")) for name in names)
+    return tuple(read_mapping("empathy_gym.simulators", f"tables/{name}") for name in names)
 
 
 def rule_by_hash(hash_: str) -> TableRule:

@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from typing import Any, Final
-
-import yaml
 
 from empathy_gym.agents.policy import Conversation
 from empathy_gym.simulators.dialogue import derive_seed
+from empathy_gym.simulators.packaged import read_mapping
 
 Answer = Callable[[Conversation], str]
 
 
-@functools.cache
 def lines() -> Mapping[str, Any]:
     """Return the lines of scripted policies, by policy."""
-    text = (resources.files("empathy_gym.agents.policies") / "lines.yaml").read_text("utf-8")
-    loaded: Mapping[str, Any] = yaml.safe_load(text)
-    return loaded
+    return read_mapping("empathy_gym.agents.policies", "lines.yaml")
 
 
 class BlindPolicy:

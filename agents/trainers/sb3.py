@@ -38,7 +38,7 @@ from empathy_gym.simulators.engines.prompting import require
 from empathy_gym.simulators.errors import ConfigError, EmpathyGymError
 from empathy_gym.simulators.hashing import plain
 from empathy_gym.simulators.library.compiler import library_hash
-from empathy_gym.simulators.records import package_version
+from empathy_gym.simulators.packaged import package_version
 
 LAST, BEST, MANIFEST, EVALUATIONS = "last.zip", "best.zip", "manifest.json", "evaluations.jsonl"
 MAY_DIFFER: Final = ("steps", "checkpoint_every", "evaluate_every")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from empathy_gym.agents.policy import Conversation
+from empathy_gym.agents.policy import Conversation, conversation_of
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, derive_seed
 from empathy_gym.simulators.scenario import Scenario
 from empathy_gym.simulators.user import User
@@ -22,13 +22,8 @@ def starts(
 
 def conversation(dialogue: Dialogue) -> Conversation:
     """Return what a policy sees of a dialogue."""
-    return Conversation(
-        key=f"{derive_seed(dialogue.seed, 'key'):016x}",
-        messages=dialogue.messages,
-        language=dialogue.source.language,
-        turn=dialogue.turn,
-        max_turns=dialogue.max_turns,
-        seed=derive_seed(dialogue.seed, "policy"),
+    return conversation_of(
+        dialogue, key=f"{derive_seed(dialogue.seed, 'key'):016x}", seed=derive_seed(dialogue.seed, "policy")
     )
 
 

@@ -6,12 +6,8 @@ phrases. A sound reward pays none of them. They come on top of the blind policie
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any, Final
-
-import yaml
 
 from empathy_gym.agents.policies.blind import Answer, BlindPolicy, pick, user_lines
 from empathy_gym.agents.policies.blind import lines as scripted_lines
@@ -27,18 +23,16 @@ from empathy_gym.simulators.listening.wording import (
     things,
     upper_first,
 )
+from empathy_gym.simulators.packaged import read_mapping
 
 _HOMOGLYPHS: Final = str.maketrans("aceopxyi", "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456")
 _LATE: Final = 5
 """Replies after which the attacker that hooks at goodbye takes every line for one."""
 
 
-@functools.cache
 def lines() -> Mapping[str, Any]:
     """Return the attackers' lines by attack."""
-    text = (resources.files("empathy_gym.benchmarks.attacks") / "lines.yaml").read_text("utf-8")
-    loaded: Mapping[str, Any] = yaml.safe_load(text)
-    return loaded
+    return read_mapping("empathy_gym.benchmarks.attacks", "lines.yaml")
 
 
 def slots(conversation: Conversation, said: Sequence[str]) -> dict[str, str]:

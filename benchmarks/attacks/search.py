@@ -11,15 +11,13 @@ import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Final
-
-import yaml
 
 from empathy_gym.agents.policies.blind import user_lines
 from empathy_gym.benchmarks.attacks.play import conversation, play, starts
 from empathy_gym.benchmarks.attacks.policies import filled, lines, slots
 from empathy_gym.simulators.dialogue import Dialogue, derive_seed
+from empathy_gym.simulators.packaged import read_mapping, read_yaml
 from empathy_gym.simulators.scenario import Scenario
 from empathy_gym.simulators.user import User
 
@@ -34,19 +32,16 @@ LONGEST: Final = 4
 TURNS: Final = 8
 
 
-@functools.cache
 def bank() -> Mapping[str, Any]:
     """Return the sentences, and the phrases with slots."""
-    text = (resources.files("empathy_gym.benchmarks.attacks") / "bank.yaml").read_text("utf-8")
-    loaded: Mapping[str, Any] = yaml.safe_load(text)
-    return loaded
+    return read_mapping("empathy_gym.benchmarks.attacks", "bank.yaml")
 
 
 @functools.cache
 def committed() -> tuple[Genome, ...]:
     """Return the genomes that earlier searches have found."""
-    text = (resources.files("empathy_gym.benchmarks.attacks") / "found.yaml").read_text("utf-8")
-    return tuple(tuple(tuple(turn) for turn in genome) for genome in yaml.safe_load(text) or [])
+    found = read_yaml("empathy_gym.benchmarks.attacks", "found.yaml") or []
+    return tuple(tuple(tuple(turn) for turn in genome) for genome in found)
 
 
 def genes(slotted: bool) -> list[Gene]:

@@ -8,25 +8,25 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from itertools import chain
 from typing import Any, Final
 
-import yaml
+from empathy_gym.simulators.packaged import packaged_text, read_yaml
 
+HOME: Final = "empathy_gym.simulators.embedded"
+"""Where the data files lie."""
 MAX_CHARACTERS: Final = 4000
 """Characters of a reply that are read; what lies beyond is charged as a wall of text."""
 
 
-@functools.cache
 def load(name: str) -> Any:
     """Return a data file as loaded by the safe YAML loader."""
-    return yaml.load(read_data(name), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return read_yaml(HOME, f"data/{name}")
 
 
 def read_data(name: str) -> str:
     """Return the text of a data file."""
-    return (resources.files("empathy_gym.simulators.embedded") / "data" / name).read_text("utf-8")
+    return packaged_text(HOME, f"data/{name}")
 
 
 # -- characters ----------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ class PromptFormat:
         Raises:
             ConfigError: If there is no message, a role is not one of `ROLES`, or the template refuses them.
         """
-        clean = [self._clean(message) for message in messages]
+        clean = [self.clean(message) for message in messages]
         if not clean:
             raise ConfigError("The request has no messages; give at least one.")
         if not self.has_template:
@@ -122,7 +122,12 @@ class PromptFormat:
         )
         return [int(token) for token in found]
 
-    def _clean(self, message: Mapping[str, str] | Any) -> dict[str, str]:
+    def clean(self, message: Mapping[str, str] | Any) -> dict[str, str]:
+        """Return a message whose text a template takes: no lone surrogates, no control token spelt out.
+
+        Raises:
+            ConfigError: If its role is not one of `ROLES`.
+        """
         if message["role"] not in ROLES:
             raise ConfigError(f"Unknown role {message['role']!r} of a message. Valid: {', '.join(ROLES)}.")
         content = text_of(str(message["content"]))

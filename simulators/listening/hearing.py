@@ -8,14 +8,12 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any, Final
-
-import yaml
 
 from empathy_gym.simulators.listening.hints import hinted
 from empathy_gym.simulators.listening.phrasebook import reaction_in, untold
 from empathy_gym.simulators.listening.wording import FEELINGS, sentences, words
+from empathy_gym.simulators.packaged import read_mapping
 
 _ASKED: Final = re.compile(
     r"\b(honest|honestly|straight|truth|am i|was i|did i|you think|fault|wrong|is it me|doing)\b"
@@ -39,12 +37,9 @@ STRANGER: Final = 4
 """Doublings of the odds by which the words of a user whom the phrase book does not know have to speak for a hint."""
 
 
-@functools.cache
 def phrases() -> Mapping[str, Any]:
     """Return patterns of replies, and what is listened for, by name (`phrases.yaml`)."""
-    text = (resources.files("empathy_gym.simulators.listening") / "phrases.yaml").read_text("utf-8")
-    loaded: Mapping[str, Any] = yaml.safe_load(text)
-    return loaded
+    return read_mapping("empathy_gym.simulators.listening", "phrases.yaml")
 
 
 @functools.lru_cache(maxsize=4096)

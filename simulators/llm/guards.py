@@ -11,15 +11,15 @@ import functools
 import re
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from importlib import resources
 from typing import Final
 
-import yaml
-
 from empathy_gym.simulators.dialogue import SpeakRequest
+from empathy_gym.simulators.packaged import packaged_text, read_yaml
 from empathy_gym.simulators.reading import requests_in
 from empathy_gym.simulators.scenario import Claim, Fact, Item
 
+FILE: Final = ("empathy_gym.simulators.llm", "data/lines.yaml")
+"""The patterns: the package they lie in, and the path there."""
 MAX_CHARACTERS: Final = {"en": 480, "zh": 200}
 """Characters of a spoken turn; facts to be told now come on top."""
 MAX_RAW: Final = 8000
@@ -56,10 +56,9 @@ _COMMON: Final = frozenset(
 _WORD: Final = re.compile(r"[\w']+")
 
 
-@functools.cache
 def data_text() -> str:
     """Return the text of the file of patterns."""
-    return (resources.files("empathy_gym.simulators.llm") / "data" / "lines.yaml").read_text("utf-8")
+    return packaged_text(*FILE)
 
 
 @functools.cache
@@ -70,7 +69,7 @@ def patterns(language: str, lowered: bool = False) -> Mapping[str, re.Pattern[st
         language: ISO 639-1 code.
         lowered: Whether they are for ASCII in lower case, which is searched in half the time.
     """
-    data: dict[str, dict[str, list[str]]] = yaml.safe_load(data_text())
+    data: dict[str, dict[str, list[str]]] = read_yaml(*FILE)
     chosen, flags = data.get(language, data["en"]), re.NOFLAG if lowered else re.IGNORECASE
     return {kind: re.compile("|".join(f"(?:{p})" for p in parts), flags) for kind, parts in chosen.items()}
 
@@ -78,7 +77,7 @@ def patterns(language: str, lowered: bool = False) -> Mapping[str, re.Pattern[st
 @functools.cache
 def triggers() -> Mapping[str, frozenset[str]]:
     """Return, by kind, the words without one of which no English pattern can match."""
-    return {kind: frozenset(words.split()) for kind, words in yaml.safe_load(data_text())["triggers"].items()}
+    return {kind: frozenset(words.split()) for kind, words in read_yaml(*FILE)["triggers"].items()}
 
 
 def matching(text: str, language: str) -> dict[str, re.Pattern[str]]:

@@ -11,8 +11,6 @@ Importing this package registers its environments:
 
 from __future__ import annotations
 
-from importlib import metadata
-
 from empathy_gym.envs.registry import register_envs
 from empathy_gym.simulators.errors import (
     ConfigError,
@@ -24,6 +22,7 @@ from empathy_gym.simulators.errors import (
     TapeMiss,
     TrainingError,
 )
+from empathy_gym.simulators.packaged import package_version
 
 __all__ = [
     "ConfigError",
@@ -38,9 +37,6 @@ __all__ = [
     "register_envs",
 ]
 
-try:
-    __version__ = metadata.version("empathy-gym")
-except metadata.PackageNotFoundError:  # run from a source tree that is not installed
-    __version__ = "0+unknown"
+__version__ = package_version()
 
 register_envs()

@@ -160,7 +160,7 @@ def test_what_the_oracle_keeps_of_looking_ahead_saves_reading_and_changes_no_rep
         ("listener", "Did you mean 'scripted:listener'"),
         ("no_such_module:attr", "no module"),
         ("json:nothing", "has no attribute"),
-        ("sb3:x.zip", "not in this version"),
+        ("sb3:x.zip", "There is no file"),
         ("openai:gpt", "needs a model and a URL"),
         ("", "Unknown policy"),
     ],

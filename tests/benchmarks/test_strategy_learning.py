@@ -112,6 +112,7 @@ def test_baselines_need_no_library_and_the_search_is_kept(tmp_path, monkeypatch)
     small = {"sequences": {"emotion": ["question", "reflection", "close"], "success": ["reflection"]}}
     (tmp_path / "open-loop-30.json").write_text(json.dumps(small))
     text = run_table(config(), tmp_path).read_text("utf-8")
+    assert text.startswith("Tuned learners 1 steps; seeds 0; 30 random sequences")
     assert "open loop for emotion: question, reflection, close." in text
     assert sum(line.startswith("| constant ") for line in text.splitlines()) == 11
     written = json.loads((tmp_path / "table.json").read_text("ascii"))

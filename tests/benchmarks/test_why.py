@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
 from empathy_gym.benchmarks.replaying import replayed, rule_of
+from empathy_gym.benchmarks.verify import verify
 from empathy_gym.benchmarks.why import KNOWN_TERMS, episode, why, why_lines
 from empathy_gym.cli import main
+from empathy_gym.envs.strategies import STRATEGIES
+from empathy_gym.envs.wrappers import RecordEpisodes
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.records import EpisodeRecord
@@ -89,3 +93,46 @@ def test_the_command_explains_and_prints_json(bench: Path, capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out)["turn"] == 1
     assert main(["why", str(bench), "--turn", "77"]) == 2
     assert main(["why", str(bench / "nothing"), "--turn", "1"]) == 2
+
+
+def led(file: Path, seed: int, *strategies: str, emotion: int | None = None) -> EpisodeRecord:
+    """Lead one conversation by strategies in turn, with a close to whoever announces to go; return its record."""
+    env = RecordEpisodes(gym.make("EmpathyStrategy-v0", initial_emotion=emotion), file)
+    env.reset(seed=seed)
+    done, turn = False, 0
+    while not done:
+        leaves = env.unwrapped.dialogue.state.leaving is not None
+        strategy = "close" if leaves else strategies[turn % len(strategies)]
+        done, turn = env.step(STRATEGIES.index(strategy))[2], turn + 1
+    return episode(file)
+
+
+def test_the_replies_before_a_close_are_explained_and_the_close_is_named_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "led.jsonl"
+    record = led(file, 7, "question", "reflection", "restatement", "close")
+    assert record.outcome == "closed" and record.turns[-1].strategy == "close"
+    for number, turn in enumerate(record.turns[:-1], 1):
+        assert dict(why(record, number).given.terms) == turn.terms
+    assert main(["why", str(file), "--turn", str(len(record.turns))]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert "closed the conversation, and such a goodbye moves nothing" in said.err
+    assert verify(file, perceive=True).ok
+
+
+def test_a_close_before_its_time_is_explained_as_the_plain_reply_it_came_to(tmp_path: Path) -> None:
+    record = led(tmp_path / "led.jsonl", 8, "close")
+    assert [turn.strategy for turn in record.turns[:2]] == ["other", "other"]
+    assert why(record, 1).given.change == record.turns[0].change
+
+
+def test_a_close_that_is_the_farewell_to_a_user_who_leaves_is_explained(tmp_path: Path) -> None:
+    file = tmp_path / "led.jsonl"
+    record = led(file, 7, "question", "suggestion", emotion=95)
+    farewell = record.turns[-1]
+    assert record.outcome == "success"
+    assert farewell.strategy == "close" and farewell.appraisal is not None
+    assert dict(why(record, len(record.turns)).given.terms) == farewell.terms
+    assert verify(file, perceive=True).ok
