@@ -67,7 +67,8 @@ def measure(
         notice: Told how it goes.
 
     Returns:
-        Seconds, tokens a second, the engine's idle share in two ways, the ratio to one by one, update and hand-over, memory.
+        Seconds, tokens a second, the engine's idle share in two ways, the ratio to one by one, update and hand-over,
+        memory.
     """
     training = ChatTraining(recipe, folder)
     try:
