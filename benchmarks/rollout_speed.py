@@ -2,7 +2,8 @@
 
 The bare engine is given the very same requests with the same dependencies (a turn's prompt is handed in when the turn
 before it has been sampled) and no user, no decoding and no bookkeeping between. What a rollout takes longer, the
-engine was idle.
+engine was idle (`idle_share`). On a machine that does other work, too, the two runs cannot be compared; the share of the
+rollout's own time that was spent outside the engine (`outside_engine_share`) can be relied on there.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def measure(
         notice: Told how it goes.
 
     Returns:
-        Seconds, tokens a second, the engine's idle share, the ratio to one by one, update and hand-over, memory.
+        Seconds, tokens a second, the engine's idle share in two ways, the ratio to one by one, update and hand-over,
+        memory.
     """
     training = ChatTraining(recipe, folder)
     try:
@@ -82,7 +84,8 @@ def _measured(training: ChatTraining, recipe: Recipe, notice: Callable[[str], No
     recording = RecordingSampler(sampler)
     notice("playing together ...")
     training.sampling.hand_over(1)
-    rollout, together = _timed(lambda: _collector(training, recording, recipe.rollout.slots).collect(starts))
+    collector = _collector(training, recording, recipe.rollout.slots)
+    rollout, together = _timed(lambda: collector.collect(starts))
     notice("the bare engine ...")
     training.sampling.hand_over(1)
     tokens, bare = _timed(lambda: replay(sampler, recording.requests, recipe.rollout.slots))
@@ -103,6 +106,7 @@ def _measured(training: ChatTraining, recipe: Recipe, notice: Callable[[str], No
         "bare_s": round(bare, 2),
         "bare_tokens_per_s": round(tokens / bare, 1),
         "idle_share": round(1.0 - bare / together, 4),
+        "outside_engine_share": round(1.0 - collector.engine_s / together, 4),
         "one_by_one_tokens_per_s": round(alone.tokens / single, 1),
         "ratio_to_one_by_one": round(rollout.tokens / together / (alone.tokens / single), 2),
         "update_s": round(update, 2),

@@ -96,7 +96,12 @@ def test_speed_is_measured_against_the_same_requests(folder, capsys) -> None:
     assert main(["train", "speed", "--config", "smollm2-cpu", *sets, "--json", "--quiet"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["episodes"] == 4 and found["requests"] >= 4 and found["tokens"] >= found["requests"]
-    assert found["idle_share"] < 1.0 and found["ratio_to_one_by_one"] > 0 and found["peak_gib"] > 0
+    assert (
+        found["idle_share"] < 1.0
+        and 0.0 < found["outside_engine_share"] < 1.0
+        and found["ratio_to_one_by_one"] > 0
+        and found["peak_gib"] > 0
+    )
 
 
 def test_a_replay_asks_for_the_same_tokens_in_the_same_order(collector, starts) -> None:
