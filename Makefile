@@ -31,13 +31,13 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 docs-test: $(VENV)/.dev    ## every command and Python block of README and docs
-	$(BIN)/python -m pytest -q tests/docs
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/docs
 
 test-vllm: $(VLLM)/.installed $(MODELS)/smollm2/config.json    ## a real model: vLLM in process and served, Transformers
 	EMPATHY_GYM_TEST_MODEL=$(abspath $(MODELS)/smollm2) $(VLLM)/bin/python -m pytest -q tests/vllm
 
 test-adapters: $(ADAPTERS)/.installed    ## trainers and what other libraries plug into: Stable-Baselines3, Transformers
-	$(ADAPTERS)/bin/python -m pytest -q tests/adapters
+	OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q -n 2 --dist loadfile tests/adapters
 
 gpu-check:    ## the same suite on a GPU: EMPATHY_GYM_USER_MODEL, EMPATHY_GYM_POLICY_MODEL, GPU_PYTHON
 	mkdir -p benchmarks/results
