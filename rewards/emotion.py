@@ -26,7 +26,7 @@ class EmotionDelta:
     def __call__(self, before: Dialogue, reply: str, after: Dialogue) -> dict[str, float]:
         """Return the terms of the emotion change."""
         points = after.terms[-1] if len(after.terms) > len(before.terms) else {}
-        values = dict.fromkeys(self.terms, 0.0)
+        values = dict.fromkeys(EmotionDelta.terms, 0.0)
         rest = after.emotion - before.emotion
         for name, value in points.items():
             if name in _KNOWN:
@@ -38,6 +38,20 @@ class EmotionDelta:
     def floor(self, before: Dialogue) -> float:
         """Return the fall of the emotion to 0: the lowest return there is."""
         return -before.emotion / 100
+
+
+class EmotionAndSuccess(EmotionDelta):
+    """`delta`, and 1.0 more with the reply after which the user needs nothing more (outcome ``success``).
+
+    Success is rare, and under `delta` it is worth little more than a good talk broken off in time; this is for learners
+    that are to seek it. It sums to (e_T - e_0) / 100, plus 1.0 for a success.
+    """
+
+    terms: tuple[str, ...] = (*EmotionDelta.terms, "success")
+
+    def __call__(self, before: Dialogue, reply: str, after: Dialogue) -> dict[str, float]:
+        """Return the terms of the emotion change, and the bonus."""
+        return {**super().__call__(before, reply, after), "success": float(after.outcome == "success")}
 
 
 class FinalEmotion:
