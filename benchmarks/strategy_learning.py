@@ -25,7 +25,7 @@ from empathy_gym.agents.trainers.sb3_settings import TrainConfig
 from empathy_gym.benchmarks.folder import write_json
 from empathy_gym.benchmarks.open_loop import search
 from empathy_gym.benchmarks.statistics import bootstrap_interval, cluster_means
-from empathy_gym.benchmarks.strategy_play import Stage
+from empathy_gym.benchmarks.strategy_play import SEEKS_SUCCESS, Stage
 from empathy_gym.benchmarks.summary import Score
 from empathy_gym.envs.strategies import STRATEGIES
 from empathy_gym.simulators.errors import ConfigError, unknown_name
@@ -36,9 +36,11 @@ LEARNERS: Final[dict[str, dict[str, Any]]] = {
     "ppo": {"algo": "ppo"},
     "maskable-ppo": {"algo": "maskable-ppo"},
     "recurrent-ppo": {"algo": "recurrent-ppo"},
+    "success-ppo": {"algo": "ppo", "reward": "delta+success"},
     "blind-ppo": {"algo": "ppo"},
 }
-"""Learners by row, with what their runs differ in. `blind-ppo` is shown nothing of what was said."""
+"""Learners by row, with what their runs differ in. `blind-ppo` is shown nothing of what was said; `success-ppo` is paid
+for success, too, and its checkpoint is chosen by both."""
 HEARD: Final = ("answers", "facts", "hinted", "hints", "known", "left", "line", "mood", "tone")
 """Keys of the observation that rest on what was said; without them there are turn and strategies taken."""
 KINDS: Final = ("random", "constant", "open loop", "untrained", "blind-ppo")
@@ -214,7 +216,7 @@ def _trained(run: TrainConfig, folder: Path, notice: Notice) -> tuple[str, float
     timing = folder / "speed.json"
     if not timing.exists():
         inside = np.zeros(2)
-        judge = evaluator({"scenarios": "validation"})
+        judge = evaluator({"scenarios": "validation"}, seeks_success=run.reward == SEEKS_SUCCESS)
 
         def evaluate(policy: Any) -> Mapping[str, float]:
             start = _clocks()

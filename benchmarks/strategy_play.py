@@ -18,6 +18,8 @@ from empathy_gym.simulators.dialogue import BeginRequest, Dialogue
 from empathy_gym.simulators.errors import ConfigError, EmpathyGymError
 from empathy_gym.simulators.scenario import Scenario
 
+SEEKS_SUCCESS: Final = "delta+success"
+"""The reward that pays success beside the change of the emotion."""
 STRATEGY_ENV: Final = "EmpathyStrategy-v0"
 CHUNK: Final = 2048
 """Conversations of fixed sequences at a time: bounds memory, and does not change what is found."""
@@ -166,12 +168,15 @@ def _until(sequence: tuple[int, ...], turn: int) -> tuple[int, ...]:
     return (sequence + sequence[-1:] * turn)[:turn]
 
 
-def evaluator(kwargs: Mapping[str, Any], limit: int | None = None) -> Callable[[Any], dict[str, float]]:
+def evaluator(
+    kwargs: Mapping[str, Any], limit: int | None = None, *, seeks_success: bool = False
+) -> Callable[[Any], dict[str, float]]:
     """Return what plays a policy with all people of a split and says how it went.
 
     Args:
         kwargs: Keyword arguments of the environment, the split among them.
         limit: Only the first people, by id.
+        seeks_success: Whether ``score`` has a point more for each success in a hundred, as `SEEKS_SUCCESS` pays it.
 
     Returns:
         A function of a policy: ``score`` (mean final emotion, 0-100), ``success`` (share) and ``turns`` (mean).
@@ -180,9 +185,11 @@ def evaluator(kwargs: Mapping[str, Any], limit: int | None = None) -> Callable[[
 
     def evaluate(policy: Any) -> dict[str, float]:
         scores = stage.play(policy)
+        emotion = float(np.mean([score.emotion for score in scores]))
+        success = float(np.mean([score.outcome == "success" for score in scores]))
         return {
-            "score": float(np.mean([score.emotion for score in scores])),
-            "success": float(np.mean([score.outcome == "success" for score in scores])),
+            "score": emotion + 100 * success if seeks_success else emotion,
+            "success": success,
             "turns": float(np.mean([score.turns for score in scores])),
         }
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Threads = Annotated[
+    int, typer.Option(min=1, help="Threads of PyTorch: networks this small learn fastest on one.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no notices.")]
 
 
@@ -49,6 +52,7 @@ def sb3(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard/--no-tensorboard", help="Write logs for TensorBoard.")
     ] = True,
+    threads: Threads = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +63,8 @@ def sb3(
     """
     from empathy_gym.agents.trainers.sb3 import train
     from empathy_gym.agents.trainers.sb3_settings import TrainConfig, read_settings
-    from empathy_gym.benchmarks.strategy_play import evaluator
+    from empathy_gym.benchmarks.strategy_play import SEEKS_SUCCESS, evaluator
+    from empathy_gym.simulators.engines.prompting import require
 
     config = TrainConfig(
         env=env,
@@ -79,8 +84,13 @@ def sb3(
         checkpoint_every=checkpoint_every,
         evaluate_every=evaluate_every,
     ).checked()
+    require("torch", "sb3").set_num_threads(threads)
     bar, show = step_bar(steps, quiet=quiet)
-    evaluate = evaluator({**config.env_kwargs(), "scenarios": validation}, limit=validation_limit)
+    evaluate = evaluator(
+        {**config.env_kwargs(), "scenarios": validation},
+        limit=validation_limit,
+        seeks_success=reward == SEEKS_SUCCESS,
+    )
     try:
         with bar:
             done = train(
@@ -103,7 +113,8 @@ def sb3(
     best = done.best
     out().print(
         safe(
-            f"{done.steps:,} steps. Best on {validation}, at step {best['step']:,.0f}: final emotion "
+            f"{done.steps:,} steps. Best on {validation}, at step {best['step']:,.0f}: "
+            f"{'emotion + success' if reward == SEEKS_SUCCESS else 'final emotion'} "
             f"{best['score']:.1f}, success {best['success']:.1%}.\nNext: empathy-gym bench --policy "
             f"sb3:{done.best_path} --env EmpathyStrategy-v0"
         ),
@@ -146,6 +157,7 @@ def sb3_table(
     target: Annotated[Path, typer.Option("--out", help="Folder for results, and for the runs.")] = Path(
         "runs/strategy-learning"
     ),
+    threads: Threads = 1,
     quiet: Quiet = False,
 ) -> None:
     """Train stock and tuned learners and compare them with random, constant and open-loop strategies.
@@ -153,6 +165,7 @@ def sb3_table(
     A run that was stopped goes on where it was.
     """
     from empathy_gym.benchmarks.strategy_learning import TableConfig, run_table
+    from empathy_gym.simulators.engines.prompting import require
 
     config = TableConfig.of(
         steps=steps,
@@ -163,6 +176,7 @@ def sb3_table(
         split=split,
         limit=limit,
     )
+    require("torch", "sb3").set_num_threads(threads)
     path = run_table(
         config, target, notice=lambda text: None if quiet else err().print(safe(text), soft_wrap=True)
     )
