@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from empathy_gym.agents import load_policy
 from empathy_gym.benchmarks.open_loop import LENGTH, search
 from empathy_gym.benchmarks.strategy_learning import (
     Played,
@@ -17,10 +18,12 @@ from empathy_gym.benchmarks.strategy_learning import (
     paired,
     run_table,
 )
+from empathy_gym.benchmarks.strategy_play import evaluator
 from empathy_gym.benchmarks.summary import Score
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.library.compiler import load_scenarios
 
+SOME = {"scenarios": "validation"}
 HIDDEN = (3, 1, 4, 1, 5, 2, 0, 6)
 
 
@@ -125,3 +128,11 @@ def test_baselines_need_no_library_and_the_search_is_kept(tmp_path, monkeypatch)
 def test_a_wrong_argument_is_one_clear_line(changes, what):
     with pytest.raises(ConfigError, match=what):
         config(**changes)
+
+
+def test_an_evaluation_that_seeks_success_counts_it_beside_the_emotion():
+    plain, seeking = evaluator(SOME, 40), evaluator(SOME, 40, seeks_success=True)
+    policy = load_policy("strategy:reflection")
+    one, other = plain(policy), seeking(policy)
+    assert one["success"] == other["success"] > 0
+    assert other["score"] == one["score"] + 100 * one["success"]

@@ -91,6 +91,20 @@ def test_the_floor_of_delta_is_the_fall_to_0_and_that_of_final_is_0():
     assert floor_of(make_reward("final"), before) == 0.0
 
 
-@pytest.mark.parametrize("name", ["delta", "final"])
-def test_both_are_rewards(name):
+@pytest.mark.parametrize(
+    ("outcome", "bonus"), [("success", 1.0), ("timeout", 0.0), ("closed", 0.0), (None, 0.0)]
+)
+def test_success_is_paid_beside_the_change(outcome, bonus):
+    given_ = Given([Appraisal()])
+    user = User(given_, Any_(7, {}), given_)
+    before = _begun(user)
+    after = dataclasses.replace(user.respond([before], ["reply"])[0], outcome=outcome)
+    got = evaluate(make_reward("delta+success"), before, "reply", after)
+    assert got["success"] == bonus
+    assert math.isclose(sum(got.values()), 0.07 + bonus, abs_tol=1e-9)
+    assert floor_of(make_reward("delta+success"), before) == floor_of(make_reward("delta"), before)
+
+
+@pytest.mark.parametrize("name", ["delta", "final", "delta+success"])
+def test_all_are_rewards(name):
     assert isinstance(make_reward(name), Reward)
