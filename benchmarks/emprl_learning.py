@@ -18,7 +18,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from empathy_gym.agents.trainers.seq2seq.checkpoint import read_metrics, write_json
 from empathy_gym.agents.trainers.seq2seq.recipe import read_recipe, settings_of
 from empathy_gym.benchmarks.console import err, print_lines, reporting, run_app, safe
 from empathy_gym.benchmarks.response_bench import ResponseBench, ResponseBenchConfig
@@ -28,6 +27,7 @@ from empathy_gym.benchmarks.response_summary import ResponseRow, compared, summa
 from empathy_gym.rewards.identifiers import MECHANISMS, Identifier, load_identifier
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.exchanges.exchange import LINE
+from empathy_gym.simulators.files import read_json_lines, write_json
 
 WARM, PPO, UNTRAINED = "T5 after the warm start", "T5 after PPO", "T5 untrained"
 BESIDE: Final = ("scripted:empty", "scripted:gibberish", "scripted:template", "scripted:listener")
@@ -119,7 +119,7 @@ def _trained(plan: Plan, base: str, seed: int) -> dict[str, Any]:
     out = plan.work / f"seed-{seed}"
     recipe = read_recipe(None, [*plan.settings, f"seed={seed}"], base=_default(base))
     train(base, out, recipe, Training(rewards=plan.terms), resume=(out / "run.json").exists())
-    rows = [row for row in read_metrics(out / "metrics.jsonl") if row["phase"] == "ppo"]
+    rows = [row for row in read_json_lines(out / "metrics.jsonl") if row["phase"] == "ppo"]
     learned = [row for row in rows if "kl_full" in row]
     curve = [{k: row[k] for k in ("step", "validation_reward", "validation_distinct_2")} for row in rows
              if "validation_reward" in row]  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from empathy_gym.benchmarks.summary import Row, Score, rows_of
 from empathy_gym.simulators.errors import ConfigError, RecordError
+from empathy_gym.simulators.files import write_json
 from empathy_gym.simulators.records import RecordWriter, parse_line
 
 EPISODES: Final = "episodes.jsonl"
@@ -184,13 +185,6 @@ class BenchFolder:
                 old.seek(offset)
                 new.write(old.read(length))
         os.replace(draft, self.episodes)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON document, whole or not at all."""
-    draft = path.with_suffix(".json.tmp")
-    draft.write_text(f"{json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False)}\n", "ascii")
-    os.replace(draft, path)
 
 
 def _read_json(path: Path, kind: type) -> Any:

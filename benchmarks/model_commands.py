@@ -173,7 +173,7 @@ def rescore_variance(
 ) -> None:
     """Score fixed transcripts again under conditions that should not matter, by four ways of scoring."""
     from empathy_gym.benchmarks import rescore
-    from empathy_gym.benchmarks.folder import write_json
+    from empathy_gym.simulators.files import write_json
     from empathy_gym.simulators.library.compiler import load_scenarios
     from empathy_gym.simulators.llm.compose import engine_of
 

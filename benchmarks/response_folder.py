@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from empathy_gym.benchmarks.folder import BenchFolder, Identity, write_json
+from empathy_gym.benchmarks.folder import BenchFolder, Identity
 from empathy_gym.benchmarks.response_records import ResponseRecord, read_responses
 from empathy_gym.benchmarks.response_summary import ResponseRow, rows_of
 from empathy_gym.simulators.errors import RecordError
+from empathy_gym.simulators.files import write_json
 
 
 def identities(episodes: Path) -> Iterator[Identity]:

@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empathy_gym.agents.trainers.sb3_settings import TrainConfig
-from empathy_gym.benchmarks.folder import write_json
 from empathy_gym.benchmarks.open_loop import search
 from empathy_gym.benchmarks.statistics import bootstrap_interval, cluster_means
 from empathy_gym.benchmarks.strategy_play import SEEKS_SUCCESS, Stage
 from empathy_gym.benchmarks.summary import Score
 from empathy_gym.envs.strategies import STRATEGIES
 from empathy_gym.simulators.errors import ConfigError, unknown_name
+from empathy_gym.simulators.files import write_json
 
 LEARNERS: Final[dict[str, dict[str, Any]]] = {
     "untrained": {"algo": "ppo", "stock": True, "num_envs": 1},

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from empathy_gym.agents.trainers.recipe import Recipe
 from empathy_gym.simulators.errors import ConfigError, EmpathyGymError
+from empathy_gym.simulators.files import put_folder, read_json_lines, write_json, write_text
 from empathy_gym.simulators.hashing import plain
 
 RECIPE: Final = "recipe.json"
@@ -68,7 +69,9 @@ class RunFolder:
                     "another folder with --out, or give --overwrite."
                 )
             self.path.mkdir(parents=True, exist_ok=True)
-            write_json(self.path / RECIPE, {"identity": recipe.identity, "recipe": plain(recipe)})
+            write_json(
+                self.path / RECIPE, {"identity": recipe.identity, "recipe": plain(recipe)}, allow_nan=True
+            )
             latest = self.latest()
             self._cut(-1 if latest is None else self.note(latest)["step"])
         return latest
@@ -119,22 +122,14 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines so far; one that a crash cut off is left out."""
-        path = self.path / METRICS
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-        found = []
-        for line in lines:
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                break
-        return found
+        return read_json_lines(self.path / METRICS)
 
     def _cut(self, step: int) -> None:
         """Leave out what comes after a step: it will be done again, to the same effect."""
         kept = [line for line in self.metrics() if line["step"] <= step]
         if (self.path / METRICS).exists():
             text = "".join(json.dumps(line, ensure_ascii=True) + "\n" for line in kept)
-            _replace(self.path / METRICS, text)
+            write_text(self.path / METRICS, text)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -154,7 +149,7 @@ class RunFolder:
 
         def fill(folder: Path) -> None:
             write(folder)
-            write_json(folder / NOTE, {**note, "step": step})
+            write_json(folder / NOTE, {**note, "step": step}, allow_nan=True)
 
         with disk(self.path):
             put_folder(place, fill)
@@ -195,32 +190,6 @@ class RunFolder:
         return sorted(p for p in (self.path / CHECKPOINTS).glob("step-*") if (p / NOTE).is_file())
 
 
-def put_folder(place: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder that appears whole, in place of an earlier one of that name.
-
-    Raises:
-        OSError: If it cannot be written; what was there stays.
-    """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    scratch, old = place.with_name(f".{place.name}.new"), place.with_name(f".{place.name}.old")
-    for path in (scratch, old):
-        shutil.rmtree(path, ignore_errors=True)
-    try:
-        scratch.mkdir()
-        fill(scratch)
-        for file in scratch.iterdir():
-            _sync(file)
-        if place.exists():
-            place.rename(old)
-        scratch.rename(place)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        if old.exists() and not place.exists():
-            old.rename(place)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
 @contextmanager
 def disk(path: Path) -> Iterator[None]:
     """Report a disk that is full or may not be written as one line.
@@ -237,26 +206,9 @@ def disk(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all."""
-    _replace(path, json.dumps(value, indent=1, ensure_ascii=True) + "\n")
-
-
 def flat(value: Any, name: str = "") -> dict[str, Any]:
     """Return nested mappings as one, with dotted names."""
     if not isinstance(value, Mapping):
         return {name: value}
     inner = [flat(item, f"{name}.{key}" if name else str(key)) for key, item in value.items()]
     return {key: item for part in inner for key, item in part.items()}
-
-
-def _replace(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text(text, "utf-8")
-    _sync(scratch)
-    scratch.replace(path)
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())

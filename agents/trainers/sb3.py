@@ -36,6 +36,7 @@ from empathy_gym.agents.trainers.sb3_files import (
 from empathy_gym.agents.trainers.sb3_settings import ALGORITHMS, Annealed, TrainConfig, own_randomness
 from empathy_gym.simulators.engines.prompting import require
 from empathy_gym.simulators.errors import ConfigError, EmpathyGymError
+from empathy_gym.simulators.files import write_json
 from empathy_gym.simulators.hashing import plain
 from empathy_gym.simulators.library.compiler import library_hash
 from empathy_gym.simulators.packaged import package_version
@@ -221,7 +222,7 @@ class _Run:
             )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write_json(self.folder / MANIFEST, note_of(self.config, self.envs, 0))
+            write_json(self.folder / MANIFEST, note_of(self.config, self.envs, 0), allow_nan=True)
         except OSError as error:
             raise ConfigError(f"{self.folder} cannot be used as --out: {error.strerror or error}.") from None
 
@@ -288,9 +289,3 @@ class _Run:
     def _write_evaluations(self) -> None:
         lines = "".join(f"{json.dumps(found)}\n" for found in self.evaluations)
         (self.folder / EVALUATIONS).write_text(lines, "ascii")
-
-
-def _write_json(path: Path, value: Any) -> None:
-    draft = path.with_suffix(".json.tmp")
-    draft.write_text(f"{json.dumps(value, indent=2)}\n", "ascii")
-    os.replace(draft, path)

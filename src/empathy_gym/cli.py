@@ -214,7 +214,7 @@ def difficulty(
     Exit status 1 if a line of the table fails.
     """
     from empathy_gym.benchmarks.difficulty import difficulty_table, measure
-    from empathy_gym.benchmarks.folder import write_json
+    from empathy_gym.simulators.files import write_json
 
     bar, show = episode_bar(None, quiet=quiet)
     with bar:

@@ -9,10 +9,11 @@ import numpy as np
 
 from empathy_gym.agents.trainers.ppo_seq2seq import Seq2SeqTrainer
 from empathy_gym.agents.trainers.seq2seq.build import Size, untrained
-from empathy_gym.agents.trainers.seq2seq.checkpoint import RunFolder, read_metrics
+from empathy_gym.agents.trainers.seq2seq.checkpoint import RunFolder
 from empathy_gym.agents.trainers.seq2seq.model import Actor
 from empathy_gym.agents.trainers.seq2seq.recipe import EMPRL, Recipe
 from empathy_gym.agents.trainers.seq2seq.warm_start import Pair
+from empathy_gym.simulators.files import read_json_lines
 
 TOLD = (
     "My cat is ill and I worry.",
@@ -87,4 +88,4 @@ def trainer(
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    return read_metrics(folder / "metrics.jsonl")
+    return read_json_lines(folder / "metrics.jsonl")

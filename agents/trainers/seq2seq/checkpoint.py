@@ -18,6 +18,7 @@ from typing import Any, Final
 from empathy_gym.agents.trainers.seq2seq.model import Actor
 from empathy_gym.simulators.engines.prompting import one_line, require, without_progress
 from empathy_gym.simulators.errors import ConfigError
+from empathy_gym.simulators.files import put_folder, read_json_lines, write_json, write_text
 
 FORMAT: Final = 1
 RUN: Final = "run.json"
@@ -92,10 +93,7 @@ class RunFolder:
 
     def save_model(self, actor: Actor, folder: Path, note: Mapping[str, Any]) -> None:
         """Write a model folder that `hf:FOLDER` loads, whole or not at all."""
-        draft = folder.with_name(f".{folder.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        save_model(actor, draft, note)
-        _swap(draft, folder)
+        put_folder(folder, lambda draft: save_model(actor, draft, note))
 
     # -- checkpoints -------------------------------------------------------------------------------------
 
@@ -112,16 +110,15 @@ class RunFolder:
             state: Counters, as plain values.
         """
         torch, safetensors = require("torch", "llm"), require("safetensors.torch", "llm")
-        self.checkpoints.mkdir(exist_ok=True)
         name = f"{phase}-{step:06d}"
-        draft = self.checkpoints / f".{name}.draft"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        # Clones: tied weights share memory, which safetensors refuses.
-        safetensors.save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, draft / WEIGHTS)
-        torch.save(optimizer.state_dict(), draft / OPTIMIZER)
-        write_json(draft / STATE, {"format": FORMAT, "step": step, **state})
-        _swap(draft, self.checkpoints / name)
+
+        def fill(draft: Path) -> None:
+            # Clones: tied weights share memory, which safetensors refuses.
+            safetensors.save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, draft / WEIGHTS)
+            torch.save(optimizer.state_dict(), draft / OPTIMIZER)
+            write_json(draft / STATE, {"format": FORMAT, "step": step, **state})
+
+        put_folder(self.checkpoints / name, fill)
         self.clear(keep=name)
 
     def clear(self, keep: str = "") -> None:
@@ -164,21 +161,8 @@ class RunFolder:
     def rewind(self, keep: Callable[[Mapping[str, Any]], bool]) -> None:
         """Drop lines of the metrics that a resumed run writes afresh."""
         if self.metrics.exists():
-            kept = [row for row in read_metrics(self.metrics) if keep(row)]
-            draft = self.metrics.with_suffix(".tmp")
-            draft.write_text("".join(json.dumps(row) + "\n" for row in kept), "ascii")
-            os.replace(draft, self.metrics)
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a metrics file; a torn last one is left out."""
-    rows = []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
+            kept = [row for row in read_json_lines(self.metrics) if keep(row)]
+            write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def save_model(actor: Actor, folder: Path, note: Mapping[str, Any]) -> None:
@@ -207,20 +191,3 @@ def read_note(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if found.get("format") != FORMAT:
         raise ConfigError(f"{file} has format {found.get('format')!r}; this version reads {FORMAT}.")
     return found
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON document, whole or not at all."""
-    draft = path.with_suffix(".json.tmp")
-    draft.write_text(f"{json.dumps(value, indent=2, allow_nan=False)}\n", "ascii")
-    os.replace(draft, path)
-
-
-def _swap(draft: Path, folder: Path) -> None:
-    """Put a finished folder in its place; what was there stays until then."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    draft.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

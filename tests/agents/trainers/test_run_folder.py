@@ -8,7 +8,8 @@ import pytest
 
 from empathy_gym import ConfigError, EmpathyGymError
 from empathy_gym.agents.trainers.recipe import load_recipe
-from empathy_gym.agents.trainers.run_folder import RunFolder, flat, put_folder
+from empathy_gym.agents.trainers.run_folder import RunFolder, flat
+from empathy_gym.simulators.files import put_folder
 
 RECIPE = load_recipe({"model": "models/tiny"})
 
