@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from empathy_gym.benchmarks.console import complain, episode_bar, err, out, print_json, reporting, safe
+from empathy_gym.benchmarks.console import complain, episode_bar, noting, out, print_json, reporting, safe
 from empathy_gym.simulators.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,46 +31,35 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notices
 AsJson = Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")]
 
 
-@reporting
-def grpo(
-    config: Config,
-    changes: Changes = None,
-    out_dir: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Train a chat model by multi-turn GRPO. Killed at any step, the same command goes on where it was."""
-    _train("grpo", config, changes or (), out_dir, dry_run, overwrite, quiet, as_json)
+def _command(algorithm: str, about: str) -> Callable[..., None]:
+    """Return the command that trains by an algorithm: all have the same options."""
+
+    def command(
+        config: Config,
+        changes: Changes = None,
+        out_dir: Out = None,
+        dry_run: DryRun = False,
+        overwrite: Overwrite = False,
+        quiet: Quiet = False,
+        as_json: AsJson = False,
+    ) -> None:
+        _train(algorithm, config, changes or (), out_dir, dry_run, overwrite, quiet, as_json)
+
+    command.__doc__ = about
+    return reporting(command)
 
 
-@reporting
-def ppo(
-    config: Config,
-    changes: Changes = None,
-    out_dir: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Train a chat model by multi-turn PPO, with a critic. Goes on where it was, as grpo does."""
-    _train("ppo", config, changes or (), out_dir, dry_run, overwrite, quiet, as_json)
-
-
-@reporting
-def rft(
-    config: Config,
-    changes: Changes = None,
-    out_dir: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Fine-tune a chat model on the best conversation of each group: what grpo has to beat at equal tokens."""
-    _train("rft", config, changes or (), out_dir, dry_run, overwrite, quiet, as_json)
+grpo = _command(
+    "grpo",
+    "Train a chat model by multi-turn GRPO. Killed at any step, the same command goes on where it was.",
+)
+ppo = _command(
+    "ppo", "Train a chat model by multi-turn PPO, with a critic. Goes on where it was, as grpo does."
+)
+rft = _command(
+    "rft",
+    "Fine-tune a chat model on the best conversation of each group: what grpo has to beat at equal tokens.",
+)
 
 
 @reporting
@@ -83,12 +72,8 @@ def speed(config: Config, changes: Changes = None, quiet: Quiet = False, as_json
 
     recipe = load_recipe(config, changes or ())
 
-    def notice(text: str) -> None:
-        if not quiet:
-            err().print(safe(text), soft_wrap=True)
-
     with tempfile.TemporaryDirectory(prefix="empathy-gym-speed-") as folder:
-        found = measure(recipe, Path(folder), notice)
+        found = measure(recipe, Path(folder), noting(quiet))
     if as_json:
         print_json(found)
         return
@@ -134,11 +119,8 @@ def run_recipe(
     from empathy_gym.benchmarks.train_evaluation import make_evaluate
 
     bar, show = episode_bar(None, quiet=quiet)
+    notice = noting(quiet)
     with bar, curves(folder) as log:
-
-        def notice(text: str) -> None:
-            if not quiet:
-                err().print(safe(text), soft_wrap=True)
 
         def report(metrics: Metrics) -> None:
             log(metrics)

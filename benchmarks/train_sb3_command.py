@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from empathy_gym.benchmarks.console import INTERRUPTED, complain, err, out, print_json, reporting, safe
+from empathy_gym.benchmarks.console import (
+    INTERRUPTED,
+    complain,
+    err,
+    noting,
+    out,
+    print_json,
+    reporting,
+    safe,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -100,7 +109,7 @@ def sb3(
                 resume=resume,
                 tensorboard=tensorboard,
                 progress=show,
-                notice=lambda text: None if quiet else err().print(safe(text), soft_wrap=True),
+                notice=noting(quiet),
             )
     except KeyboardInterrupt:
         complain(f"interrupted: {out_dir}/last.zip is kept. The same command with --resume goes on.")
@@ -177,7 +186,5 @@ def sb3_table(
         limit=limit,
     )
     require("torch", "sb3").set_num_threads(threads)
-    path = run_table(
-        config, target, notice=lambda text: None if quiet else err().print(safe(text), soft_wrap=True)
-    )
+    path = run_table(config, target, notice=noting(quiet))
     out().print(safe(path.read_text("utf-8")), soft_wrap=True)

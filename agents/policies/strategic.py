@@ -7,6 +7,7 @@ else. What it has chosen so far is kept by the conversation's key.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ Action = int | tuple[int, int]
 """Number of a strategy; with an intensity, 0 to 2, where the environment is made with ``intensity=True``."""
 
 
-class StrategyPolicy:
+class StrategyPolicy(abc.ABC):
     """A policy over strategies. A subclass says how one is chosen, in `decide`.
 
     Attributes:
@@ -72,6 +73,7 @@ class StrategyPolicy:
             taken if len(taken) == conversation.turn else recognise(conversation.messages, conversation.seed)
         )
 
+    @abc.abstractmethod
     def decide(self, conversation: Conversation, taken: Sequence[str]) -> Action:
         """Return the next action.
 
@@ -79,7 +81,6 @@ class StrategyPolicy:
             conversation: What was said.
             taken: The strategies chosen so far.
         """
-        raise NotImplementedError
 
 
 class ConstantPolicy(StrategyPolicy):
