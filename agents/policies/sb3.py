@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from empathy_gym.agents.policies.strategic import Action, StrategyPolicy
 from empathy_gym.agents.policy import Conversation
-from empathy_gym.agents.trainers.sb3_files import algorithm_of, check_note, file_hash, read_note
+from empathy_gym.agents.trainers.sb3_files import algorithm_of, check_note, read_note
 from empathy_gym.agents.trainers.sb3_settings import ALGORITHMS, own_randomness
 from empathy_gym.envs.strategies import CLOSE, INTENSITIES, STRATEGIES
 from empathy_gym.envs.strategy import EARLIEST_CLOSE, action_space
@@ -22,6 +22,7 @@ from empathy_gym.envs.strategy_observation import observation_space, observe
 from empathy_gym.simulators.dialogue import derive_seed
 from empathy_gym.simulators.engines.prompting import require
 from empathy_gym.simulators.errors import ConfigError
+from empathy_gym.simulators.hashing import file_hash
 
 ENV_ID: Final = "EmpathyStrategy-v0"
 

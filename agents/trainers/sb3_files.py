@@ -11,7 +11,6 @@ Nothing here imports Stable-Baselines3.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -149,9 +148,3 @@ def read_state(path: str | os.PathLike[str]) -> bytes:
         if STATE not in archive.namelist():
             raise ConfigError(f"{path} cannot be resumed: only the last.zip of a run holds where it was.")
         return archive.read(STATE)
-
-
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

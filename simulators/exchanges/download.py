@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any, Final
 
 from empathy_gym.simulators.errors import ConfigError, EngineError
+from empathy_gym.simulators.hashing import file_hash
 
 TIMEOUT_S: Final = 30.0
 
@@ -42,7 +42,7 @@ def download(url: str, target: Path, sha256: str, hint: str = "") -> None:
         ) from None
     except OSError as error:
         raise ConfigError(f"{target} cannot be written: {error.strerror or error}.") from None
-    found = _sha256(part)
+    found = file_hash(part)
     if found != sha256:
         part.unlink()
         raise ConfigError(
@@ -68,11 +68,6 @@ def _receive(client: Any, url: str, part: Path) -> None:
             # As it comes: what is gathered into blocks is lost when the connection is.
             for block in response.iter_raw():
                 file.write(block)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _size(part: Path) -> str:

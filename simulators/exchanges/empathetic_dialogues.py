@@ -11,7 +11,6 @@ are split at commas, nothing else. A conversation with a damaged line is left ou
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import logging
 import os
@@ -24,6 +23,7 @@ from empathy_gym.simulators.dialogue import derive_seed
 from empathy_gym.simulators.errors import ConfigError, unknown_name
 from empathy_gym.simulators.exchanges.download import download
 from empathy_gym.simulators.exchanges.exchange import SPLITS, Exchange, single_spaced
+from empathy_gym.simulators.hashing import file_hash
 
 URL: Final = "https://dl.fbaipublicfiles.com/parlai/empatheticdialogues/empatheticdialogues.tar.gz"
 SHA256: Final = "56f234d77b7dd1f005fd365bb17769cfe346c3c84295b69bc069c8ccb83be03d"
@@ -84,18 +84,12 @@ def cached(url: str = URL, sha256: str = SHA256) -> Path:
         )
         hint = f"With a copy at hand, name it: exchanges='empathetic-dialogues:train@{FOLDER}.tar.gz'."
         download(url, target, sha256, hint)
-    elif digest(target) != sha256:
+    elif file_hash(target) != sha256:
         raise ConfigError(
-            f"{target} is not the archive expected: its SHA-256 is {digest(target)}, not {sha256}. Remove it, and it "
+            f"{target} is not the archive expected: its SHA-256 is {file_hash(target)}, not {sha256}. Remove it, and it "
             "is downloaded again."
         )
     return target
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.lru_cache(maxsize=6)
