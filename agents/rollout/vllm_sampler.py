@@ -16,7 +16,12 @@ from typing import Any, Final
 
 from empathy_gym.agents.rollout.sampler import Sample, SampleRequest
 from empathy_gym.simulators.engines.prompting import one_line, require
-from empathy_gym.simulators.engines.vllm import prepare_environment, undisturbed_randomness
+from empathy_gym.simulators.engines.vllm_process import (
+    end_llm,
+    load_llm,
+    prepare_environment,
+    undisturbed_randomness,
+)
 from empathy_gym.simulators.errors import EngineError
 
 TOLERANCE: Final = 0.01
@@ -33,6 +38,7 @@ class VLLMSampler:
         max_model_len: Tokens of prompt and reply together.
         slots: Conversations at a time.
         gpu_memory_utilization: Share of the GPU's memory.
+        dtype: Of weights and arithmetic; ``"auto"`` is float32 on a CPU and bfloat16 on a GPU.
         seed: Of the engine; every request has its own beside it.
         options: More arguments of `vllm.LLM`.
 
@@ -49,19 +55,20 @@ class VLLMSampler:
         max_model_len: int,
         slots: int = 64,
         gpu_memory_utilization: float = 0.45,
+        dtype: str = "auto",
         seed: int = 0,
         options: dict[str, Any] | None = None,
     ) -> None:
         prepare_environment()
-        self._vllm = require("vllm", "vllm")
         self._types = require("vllm.sampling_params", "vllm")
         self.on_cpu = bool(require("vllm.platforms", "vllm").current_platform.is_cpu())
+        self.dtype = ("float32" if self.on_cpu else "bfloat16") if dtype == "auto" else dtype
         self.max_model_len = max_model_len
         self.version = 0
         self._ends = sorted(ends)
         self._keys: dict[str, str] = {}
         arguments: dict[str, Any] = {
-            "dtype": "float32" if self.on_cpu else "bfloat16",
+            "dtype": self.dtype,
             "max_model_len": max_model_len,
             "max_num_seqs": slots,
             "gpu_memory_utilization": gpu_memory_utilization,
@@ -73,12 +80,7 @@ class VLLMSampler:
             **({"enable_chunked_prefill": False} if self.on_cpu else {"enable_sleep_mode": True}),
             **(options or {}),
         }
-        try:
-            with undisturbed_randomness():
-                self._llm: Any = self._vllm.LLM(model=path, **arguments)
-        except Exception as error:
-            # vLLM raises whatever its many parts raise; for the caller they are one thing.
-            raise EngineError(f"vLLM could not load {path!r}: {one_line(error)}") from error
+        self._llm: Any = load_llm(path, arguments)
 
     def submit(self, requests: Sequence[SampleRequest]) -> None:
         """Hand requests to vLLM.
@@ -169,10 +171,8 @@ class VLLMSampler:
     def close(self) -> None:
         """Free the model. Closing twice does nothing."""
         if self._llm is not None:
-            shutdown = getattr(self._llm.llm_engine.engine_core, "shutdown", None)
-            self._llm = None
-            if shutdown is not None:
-                shutdown()
+            llm, self._llm = self._llm, None
+            end_llm(llm)
 
     # -- checks --------------------------------------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ def check_agreement(sampler: VLLMSampler, prompts: Sequence[Sequence[int]], scor
         for a, b in zip(sample.logprobs, row, strict=True)
     ]
     gap = sum(gaps) / len(gaps)
-    if not gap <= (TOLERANCE if sampler.on_cpu else 10 * TOLERANCE):
+    if not gap <= (TOLERANCE if sampler.dtype == "float32" else 10 * TOLERANCE):
         raise EngineError(
             f"vLLM and the trainer do not hold the same weights: their log-probabilities differ by {gap:.3f} on "
             f"average over {len(gaps)} tokens. Set rollout.engine: transformers, or report the model and vLLM's version."

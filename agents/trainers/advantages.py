@@ -59,6 +59,26 @@ def varies(totals: Sequence[float]) -> bool:
     return max(totals) - min(totals) > EPSILON
 
 
+def most_telling(totals: Sequence[float], count: int) -> list[int]:
+    """Return the places of the siblings whose returns vary most: some of the lowest and some of the highest.
+
+    Max-variance down-sampling (PODS, arXiv 2504.13818): an update costs more than the episodes it learns from, and
+    those in the middle of a group have least to tell.
+
+    Args:
+        totals: Returns, shape (G,).
+        count: How many to return; all of them where there are no more.
+
+    Returns:
+        Places in ascending order; of splits that vary alike the one with fewer low returns, of equal returns the first.
+    """
+    order = sorted(range(len(totals)), key=lambda i: (totals[i], i))
+    if count >= len(order):
+        return sorted(order)
+    splits = [order[:low] + order[len(order) - count + low :] for low in range(count + 1)]
+    return sorted(max(splits, key=lambda chosen: float(np.var([totals[i] for i in chosen]))))
+
+
 def generalised_advantages(
     rewards: NDArray[np.float64], values: NDArray[np.float64], *, gamma: float, lam: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

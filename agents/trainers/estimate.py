@@ -15,7 +15,7 @@ from empathy_gym.agents.rollout.collect import USER_TOKENS
 from empathy_gym.agents.trainers.recipe import Recipe
 from empathy_gym.envs.instructions import instruction_for
 from empathy_gym.simulators.engines.prompting import check_path, one_line, require, without_progress
-from empathy_gym.simulators.engines.vllm import CPU_ENVIRONMENT
+from empathy_gym.simulators.engines.vllm_process import CPU_ENVIRONMENT
 from empathy_gym.simulators.errors import EngineError
 
 GIB: Final = 2**30

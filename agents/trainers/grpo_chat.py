@@ -12,7 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from empathy_gym.agents.rollout.collect import Rollout, Trajectory
-from empathy_gym.agents.trainers.advantages import trajectory_advantages, turn_advantages, varies
+from empathy_gym.agents.trainers.advantages import (
+    most_telling,
+    trajectory_advantages,
+    turn_advantages,
+    varies,
+)
 from empathy_gym.agents.trainers.chat_model import ChatModel
 from empathy_gym.agents.trainers.policy_update import (
     Item,
@@ -30,12 +35,15 @@ from empathy_gym.agents.trainers.recipe import LossRecipe, Recipe
 
 
 def group_advantages(group: Sequence[Trajectory], loss: LossRecipe) -> list[list[float]]:
-    """Return the advantage of each turn of each sibling."""
+    """Return the advantage of each turn of each sibling; 0 for siblings that are not learnt from."""
     if loss.advantage == "turn":
         table = turn_advantages([[turn.reward for turn in t.turns] for t in group])
-        return [[float(a) for a in row[: len(t.turns)]] for row, t in zip(table, group, strict=True)]
-    found = trajectory_advantages([t.total for t in group], std=loss.advantage_std)
-    return [[float(a)] * len(t.turns) for a, t in zip(found, group, strict=True)]
+        rows = [[float(a) for a in row[: len(t.turns)]] for row, t in zip(table, group, strict=True)]
+    else:
+        found = trajectory_advantages([t.total for t in group], std=loss.advantage_std)
+        rows = [[float(a)] * len(t.turns) for a, t in zip(found, group, strict=True)]
+    chosen = most_telling([t.total for t in group], loss.learn_from or len(group))
+    return [row if i in chosen else [0.0] * len(row) for i, row in enumerate(rows)]
 
 
 def minibatch_items(

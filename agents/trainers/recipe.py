@@ -56,6 +56,8 @@ class RolloutRecipe(_Section):
     """Tokens of prompt and reply together; the model's own limit by default."""
     history_mode: Literal["exact", "keep", "drop_thinking"] = "exact"
     template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of vLLM's weights and arithmetic; "auto" is float32 on a CPU and bfloat16 on a GPU."""
     gpu_memory_utilization: float = Field(default=0.45, gt=0.0, le=1.0)
     """Share of a GPU that vLLM takes; the trainer needs the rest."""
 
@@ -69,6 +71,8 @@ class LossRecipe(_Section):
     """Whether trajectory advantages are divided by the group's standard deviation."""
     length: Literal["token", "sequence", "constant"] = "token"
     """Mean over all tokens; mean over episodes of their mean; or sum over a constant length (no length bias)."""
+    learn_from: int | None = Field(default=None, ge=2)
+    """Siblings of a group that are learnt from, those whose returns vary most (PODS); all if None."""
     clip_low: float = Field(default=0.2, gt=0.0, lt=1.0)
     clip_high: float = Field(default=0.2, gt=0.0)
     """Above clip_low: clip-higher (DAPO)."""

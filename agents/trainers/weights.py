@@ -107,6 +107,7 @@ class VLLMSampling:
             max_model_len=context(model, recipe),
             slots=recipe.rollout.slots,
             gpu_memory_utilization=recipe.rollout.gpu_memory_utilization,
+            dtype=recipe.rollout.dtype,
             seed=recipe.seed,
         )
         self.sampler: Sampler = self.vllm

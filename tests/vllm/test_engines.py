@@ -243,6 +243,19 @@ def test_an_error_inside_vllm_is_said_and_never_a_hang(engine, ask, monkeypatch)
     assert engine.complete([ask(LINES[0])])[0].error is None
 
 
+def test_engines_of_one_process_end_one_by_one(model_path, options, engine, ask) -> None:
+    from empathy_gym.simulators.engines.vllm import VLLMEngine
+
+    first = engine.complete([ask(LINES[0])])[0]
+    second = VLLMEngine(model_path, **(options | {"max_model_len": 128}))
+    assert second.complete([ask(LINES[0])])[0].text == first.text
+    second.close()
+    second.close()
+    with pytest.raises(EngineError, match="closed"):
+        second.complete([ask(LINES[0])])
+    assert engine.complete([ask(LINES[0])])[0] == first
+
+
 @pytest.mark.parametrize("kind", ["vllm", "hf"])
 @pytest.mark.parametrize("path", ["/no/such/folder", "./nothing", "", "."])
 def test_a_path_without_a_model_is_refused_before_anything_is_loaded(kind: str, path: str) -> None:

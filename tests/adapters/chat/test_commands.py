@@ -112,3 +112,24 @@ def test_a_replay_asks_for_the_same_tokens_in_the_same_order(collector, starts) 
     made.sampler = recording
     rollout = made.collect(starts())
     assert replay(recording._sampler, recording.requests, slots=8) == rollout.tokens
+
+
+def test_the_learning_table_plays_models_and_runs(train, folder, tmp_path, capsys) -> None:
+    from empathy_gym.benchmarks.chat_learning import main as learning
+
+    run, out = tmp_path / "run", tmp_path / "results" / "table"
+    assert train("grpo", options=["--out", str(run)])[0] == 0
+    sets = [part for change in (f"model={folder}", *SMALL) for part in ("--set", change)]
+    rows = ["--row", f"before={folder}", "--row", f"after={run}", "--policy", "scripted:template"]
+    command = ["--config", "smollm2-cpu", *sets, *rows, "--out", str(out), "--work", str(tmp_path / "work")]
+    assert learning([*command, "--limit", "3", "--repeats", "1", "--difficulty", "easy"]) == 0
+    found = json.loads(out.with_suffix(".json").read_text())
+    easy = found["difficulties"]["easy"]
+    assert [row["policy"] for row in easy["rows"]] == ["before", "after", "scripted:template"]
+    assert easy["less_base"].keys() == {"after", "scripted:template"}
+    assert found["runs"]["after"]["steps"] == 2 and found["runs"].keys() == {"after"}
+    assert "xychart-beta" in out.with_suffix(".md").read_text()
+    assert out.with_name("table-talks.md").read_text().count("**User:**") > 6
+    capsys.readouterr()
+    assert learning([*command, "--limit", "2", "--repeats", "1", "--difficulty", "easy"]) == 2
+    assert "holds episodes with limit 3, not 2" in capsys.readouterr().err

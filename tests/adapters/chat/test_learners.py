@@ -138,6 +138,18 @@ def test_the_update_is_the_policy_gradient_written_out(recipe, model, rollout, a
         assert torch.allclose(found[name], gradient, atol=1e-3 * float(gradient.abs().max()) + 1e-7), name
 
 
+def test_only_the_most_telling_siblings_are_learnt_from(recipe, rollout) -> None:
+    from empathy_gym.agents.trainers.grpo_chat import group_advantages, minibatch_items
+
+    group = rollout.groups[0]
+    every = group_advantages(group, recipe("loss.advantage=turn").loss)
+    few = group_advantages(group, recipe("loss.advantage=turn", "loss.learn_from=2").loss)
+    # What a sibling is compared with stays the whole group.
+    assert [any(row) for row in few] == [True, False, True] and (few[0], few[2]) == (every[0], every[2])
+    items = minibatch_items(group, few, recipe("loss.length=sequence").loss, 12)
+    assert [item.weight * len(item.sampled) for item in items] == pytest.approx([1 / 3, 1 / 3])
+
+
 def test_learning_makes_what_was_better_likelier(recipe, model, rollout) -> None:
     from empathy_gym.agents.trainers.grpo_chat import GRPOLearner
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from empathy_gym.agents.trainers.advantages import (
     generalised_advantages,
+    most_telling,
     trajectory_advantages,
     turn_advantages,
     varies,
@@ -120,3 +121,14 @@ def test_with_lambda_and_gamma_one_a_target_is_what_is_still_to_come() -> None:
     rewards = np.array([0.0, 0.25, 0.0, 0.5])
     _, targets = generalised_advantages(rewards, np.array([0.3, 0.1, 0.9, 0.2]), gamma=1.0, lam=1.0)
     assert targets.tolist() == pytest.approx([0.75, 0.75, 0.5, 0.5])
+
+
+@given(st.lists(st.integers(-40, 60), min_size=2, max_size=7), st.integers(2, 7))
+def test_the_most_telling_siblings_are_those_whose_returns_vary_most(totals, count) -> None:
+    chosen = most_telling(totals, count)
+    assert chosen == sorted(set(chosen)) and len(chosen) == min(count, len(totals))
+    best = max(
+        float(np.var([totals[i] for i in some]))
+        for some in itertools.combinations(range(len(totals)), len(chosen))
+    )
+    assert float(np.var([totals[i] for i in chosen])) == pytest.approx(best)
