@@ -117,6 +117,8 @@ class WarmStartRecipe(_Section):
     """None that sees what is hidden: what it says could not be known from the conversation."""
     episodes: int = Field(default=200, ge=1)
     """Of all policies together, on the task's users."""
+    talks: str | None = None
+    """Conversations written by hand, beside them: "bundled", or a YAML file that is a list of lists of lines."""
     epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0.0)
     batch: int = Field(default=16, ge=1)

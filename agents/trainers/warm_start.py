@@ -1,4 +1,6 @@
-"""Warm start: supervised fine-tuning on what scripted policies said, so that a small model can hold a conversation.
+"""Warm start: supervised fine-tuning on talks, so that a small model can hold a conversation.
+
+The talks are played by scripted policies, and written by hand (``data/talks.yaml``).
 
 The policies see what any policy sees. One that is told the need would teach replies that cannot be known to be right
 from the conversation, and is refused. Replies are cut to whole sentences within the recipe's cap *before* they are
@@ -9,24 +11,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
+
+import yaml
 
 from empathy_gym.agents.policy import Conversation, Policy, Reply, load_policy
 from empathy_gym.agents.rollout.tokens import ChatFormat, Segment, Track
 from empathy_gym.agents.trainers.chat_model import ChatModel
 from empathy_gym.agents.trainers.policy_update import shuffled
 from empathy_gym.agents.trainers.recipe import Recipe
+from empathy_gym.envs.instructions import instruction_for
 from empathy_gym.envs.setting import ChatSetting
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, derive_seed
 from empathy_gym.simulators.errors import ConfigError
 
 SENTENCES: Final = re.compile(r"(?<=[.!?。！？])\s*")  # noqa: RUF001
+BUNDLED: Final = Path(__file__).parent / "data" / "talks.yaml"
 UNIT: Final = 64
 """Conversations at a time."""
 
 
 def warm_segments(recipe: Recipe, chat: ChatFormat, setting: ChatSetting) -> list[Segment]:
-    """Play the recipe's policies and return their talks as token sequences, every reply to be learnt.
+    """Play the recipe's policies and return their talks, and the written ones, as token sequences.
 
     Raises:
         ConfigError: If a policy is unknown or sees what is hidden.
@@ -51,8 +58,39 @@ def warm_segments(recipe: Recipe, chat: ChatFormat, setting: ChatSetting) -> lis
         for dialogue in played(
             setting, policy, requests, lambda text: shortened(chat, text, recipe.rollout.max_tokens)
         ):
-            found.append(taught(chat, setting.instruction(dialogue), dialogue))
+            lines = [message["content"] for message in dialogue.messages]
+            found.append(taught(chat, setting.instruction(dialogue), lines))
+    cap = recipe.rollout.max_tokens
+    for talk in written_talks(given.talks) if given.talks is not None else ():
+        lines = [shortened(chat, line, cap) if at % 2 else line for at, line in enumerate(talk[: 2 * setting.max_turns])]
+        found.append(taught(chat, instruction_for("en", setting.think), lines))
     return found
+
+
+def written_talks(source: str) -> list[list[str]]:
+    """Return conversations that somebody wrote, as lines of the person and of the listener by turns.
+
+    Args:
+        source: ``"bundled"``, or the path of a YAML file: a list of lists of lines.
+
+    Raises:
+        ConfigError: If the file cannot be read, or is something else.
+    """
+    path = BUNDLED if source == "bundled" else Path(source)
+    try:
+        talks = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"warm_start.talks: {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(talks, list) or not talks:
+        raise ConfigError(f"warm_start.talks: {path}: must be a list of conversations.")
+    for number, talk in enumerate(talks, start=1):
+        lines = talk if isinstance(talk, list) else []
+        if not lines or len(lines) % 2 or not all(isinstance(x, str) and x.strip() for x in lines):
+            raise ConfigError(
+                f"warm_start.talks: {path}: conversation {number} must be a list of lines, the person's and the "
+                "listener's by turns, the listener's last."
+            )
+    return talks
 
 
 def _checked(spec: str) -> Policy:
@@ -113,12 +151,17 @@ def shortened(chat: ChatFormat, text: str, max_tokens: int) -> str:
     return kept or chat.text(chat.encode(text.strip())[: max_tokens - 1]).strip()
 
 
-def taught(chat: ChatFormat, instruction: str, dialogue: Dialogue) -> Segment:
-    """Return a talk as tokens, with the mask on every reply and its end."""
+def taught(chat: ChatFormat, instruction: str, lines: Sequence[str]) -> Segment:
+    """Return a talk as tokens, with the mask on every reply and its end.
+
+    Args:
+        chat: The model's template.
+        instruction: What stands before the talk.
+        lines: Of the person and of the listener by turns; what the person says last is left out.
+    """
     track = Track()
-    lines = [message["content"] for message in dialogue.messages]
     track.given(chat.opening(instruction, lines[0]))
-    for at in range(1, len(lines) - 1, 2):
+    for at in range(1, len(lines), 2):
         ids = [*chat.encode(lines[at]), chat.end]
         track.sampled(ids, [0.0] * len(ids), 0)
         if at + 2 < len(lines):

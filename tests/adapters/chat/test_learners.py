@@ -340,6 +340,28 @@ def test_a_warm_start_takes_no_policy_that_sees_what_is_hidden(recipe, model, se
         warm_segments(made, chat_format(model, made), setting)
 
 
+def test_talks_written_by_hand_are_learnt_beside_those_that_are_played(
+    recipe, model, setting, tmp_path
+) -> None:
+    from empathy_gym.agents.trainers.chat_training import chat_format
+    from empathy_gym.agents.trainers.warm_start import warm_segments
+
+    file = tmp_path / "talks.yaml"
+    file.write_text(
+        '[["They moved it.", "Again? Who did?", "Ian.", "Ian again. Did he say why?", "No.", "Hm."]]'
+    )
+    made = recipe(f"warm_start={{episodes: 1, talks: {file}}}", "rollout.max_tokens=24")
+    chat = chat_format(model, made)
+    segment = warm_segments(made, chat, setting)[1]
+    learnt = chat.text([i for i, on in zip(segment.ids, segment.mask, strict=True) if on])
+    # As many turns as the task has.
+    assert setting.max_turns == 2 and learnt == "Again? Who did?Ian again. Did he say why?"
+    whole = chat.text(segment.ids)
+    assert (
+        whole.index("They moved it.") < whole.index("Who did?") < whole.index("Ian.") and "Hm." not in whole
+    )
+
+
 def test_a_reply_is_cut_to_whole_sentences(tokenizer) -> None:
     from empathy_gym.agents.rollout import ChatFormat
     from empathy_gym.agents.trainers.warm_start import shortened
