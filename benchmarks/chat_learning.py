@@ -160,8 +160,8 @@ def _scripted(plan: Plan, spec: str) -> _Rowing:
 
 
 def _model_player(plan: Plan, name: str, source: Path, work: Path) -> _Rowing:
-    from empathy_gym.agents.trainers.chat_model import ChatModel
-    from empathy_gym.agents.trainers.chat_training import SamplingPolicy, chat_format
+    from empathy_gym.agents.trainers.chat_model import ChatModel, chat_format
+    from empathy_gym.agents.trainers.chat_training import SamplingPolicy
     from empathy_gym.agents.trainers.weights import make_sampling
 
     recipe = plan.recipe

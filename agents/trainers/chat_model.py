@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from empathy_gym.agents.rollout.kept import keeps_everything
-from empathy_gym.agents.trainers.recipe import LoraRecipe, OptimiserRecipe
+from empathy_gym.agents.rollout.tokens import ChatFormat
+from empathy_gym.agents.trainers.recipe import LoraRecipe, OptimiserRecipe, Recipe
 from empathy_gym.simulators.engines.prompting import (
     check_path,
     folder_revision,
@@ -23,6 +25,8 @@ from empathy_gym.simulators.errors import ConfigError, EngineError
 
 ADAPTER: Final = "adapter.safetensors"
 WEIGHTS: Final = "model.safetensors"
+TRAINED: Final = "trained.safetensors"
+STATE: Final = "state.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +288,49 @@ class ChatModel:
         self.tokenizer.save_pretrained(folder)
         state = {name: tensor.cpu().contiguous() for name, tensor in self.merged()}
         save_tensors(state, folder / WEIGHTS)
+
+
+def chat_format(model: ChatModel, recipe: Recipe) -> ChatFormat:
+    """Return the template of a model as the recipe wants it."""
+    return ChatFormat(
+        model.tokenizer,
+        history_mode=recipe.rollout.history_mode,
+        think=recipe.task.think is not False,
+        template_kwargs=recipe.rollout.template_kwargs,
+        ends=model.ends,
+    )
+
+
+def save_state(model: ChatModel, state: dict[str, Any], folder: Path) -> None:
+    """Write the trained weights and what else a run has to go on with: tensors and plain values.
+
+    Raises:
+        OSError: If they cannot be written.
+    """
+    save_tensors(model.trained_state(), folder / TRAINED)
+    try:
+        model.torch.save(state, folder / STATE)
+    except RuntimeError as error:
+        # torch reports a disk that is full so.
+        raise OSError(f"{folder / STATE}: {one_line(error)}") from error
+
+
+def load_state(model: ChatModel, folder: Path) -> dict[str, Any]:
+    """Take the trained weights back, and return the rest.
+
+    Raises:
+        ConfigError: If it is damaged, or of another model.
+    """
+    try:
+        model.load_trained(load_tensors(folder / TRAINED))
+        # Tensors and plain values only: nothing in the file can run.
+        return dict(model.torch.load(folder / STATE, weights_only=True))
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"The checkpoint {str(folder)!r} cannot be read ({one_line(error)}); remove it to use the one before."
+        ) from None
 
 
 def shared_prefix(sequences: Sequence[Sequence[int]], masks: Sequence[Sequence[int]]) -> int:

@@ -7,29 +7,26 @@ have gone on.
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from empathy_gym.agents.policy import Conversation, Reply
 from empathy_gym.agents.rollout.collect import Collector, Rollout, Start, check_context
 from empathy_gym.agents.rollout.sampler import Sampler, SampleRequest
 from empathy_gym.agents.rollout.tokens import ChatFormat
-from empathy_gym.agents.trainers.chat_model import ChatModel, load_tensors, save_tensors
+from empathy_gym.agents.trainers.chat_model import ChatModel, chat_format, load_state, save_state
 from empathy_gym.agents.trainers.health import HealthMonitor, outcomes
 from empathy_gym.agents.trainers.recipe import Recipe
-from empathy_gym.agents.trainers.run_folder import BEST, MODEL, WARM, RunFolder
+from empathy_gym.agents.trainers.run_folder import BEST, MODEL, RunFolder
 from empathy_gym.agents.trainers.weights import context, make_sampling
 from empathy_gym.envs.setting import ChatSetting
 from empathy_gym.simulators.dialogue import derive_seed
 from empathy_gym.simulators.engines.prompting import one_line
 from empathy_gym.simulators.errors import ConfigError, EmpathyGymError, EngineError
 
-TRAINED: Final = "trained.safetensors"
-STATE: Final = "state.pt"
 Metrics = dict[str, Any]
 
 
@@ -146,29 +143,10 @@ class ChatTraining:
 
     def _warmed(self) -> str:
         """Return the model after the warm start, which is done once for a run."""
-        from empathy_gym.agents.trainers.warm_start import fine_tune, warm_segments
+        from empathy_gym.agents.trainers.warm_start import warmed
 
-        recipe, place = self.recipe, self.folder.path / WARM
-        if (place / "config.json").is_file() or recipe.warm_start is None:
-            return str(place)
-        given = recipe.warm_start
-        model = ChatModel(recipe.model, optimiser=recipe.optimiser, lora=recipe.lora, seed=recipe.seed)
-        segments = warm_segments(recipe, chat_format(model, recipe), self.setting)
-        losses = fine_tune(
-            model,
-            segments,
-            learning_rate=given.learning_rate,
-            epochs=given.epochs,
-            batch=given.batch,
-            micro_batch=recipe.optimiser.micro_batch,
-            max_grad_norm=recipe.optimiser.max_grad_norm,
-            seed=recipe.seed,
-            progress=lambda done, total: self.hooks.progress("warm start", done, total),
-        )
-        self.hooks.notice(
-            f"Warm start on {len(segments)} talks: {losses[0]:.3f} to {losses[-1]:.3f} nats a token."
-        )
-        return str(self.folder.export(WARM, model.save))
+        place = warmed(self.recipe, self.folder, self.setting, self.hooks.notice, self.hooks.progress)
+        return str(place)
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -311,12 +289,7 @@ class ChatTraining:
         }
 
         def write(folder: Path) -> None:
-            save_tensors(self.model.trained_state(), folder / TRAINED)
-            try:
-                self.model.torch.save(self.learner.state(), folder / STATE)
-            except RuntimeError as error:
-                # torch reports a disk that is full so.
-                raise OSError(f"{folder / STATE}: {one_line(error)}") from error
+            save_state(self.model, self.learner.state(), folder)
 
         self.folder.save(self.step, note, write, self.recipe.save.keep)
 
@@ -334,33 +307,13 @@ class ChatTraining:
                 f"The checkpoint {str(checkpoint)!r} is of the model {held.get('name')}@{held.get('revision')}, not of "
                 f"{own['name']}@{own['revision']}. Name another folder with --out, or give --overwrite."
             )
-        try:
-            self.model.load_trained(load_tensors(checkpoint / TRAINED))
-            # Tensors and plain values only: nothing in the file can run.
-            self.learner.load_state(self.model.torch.load(checkpoint / STATE, weights_only=True))
-        except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(
-                f"The checkpoint {str(checkpoint)!r} cannot be read ({one_line(error)}); remove it to use the one before."
-            ) from None
+        self.learner.load_state(load_state(self.model, checkpoint))
         self.step, self.tokens, self.best = note["step"], note["tokens"], note["best"]
         self.monitor.load_state(note["health"])
         self.hooks.notice(f"Going on from step {self.step} of {self.recipe.steps}.")
 
 
 # -- parts -------------------------------------------------------------------------------------------------------
-
-
-def chat_format(model: ChatModel, recipe: Recipe) -> ChatFormat:
-    """Return the template of a model as the recipe wants it."""
-    return ChatFormat(
-        model.tokenizer,
-        history_mode=recipe.rollout.history_mode,
-        think=recipe.task.think is not False,
-        template_kwargs=recipe.rollout.template_kwargs,
-        ends=model.ends,
-    )
 
 
 def make_learner(model: ChatModel, recipe: Recipe) -> Learner:

@@ -30,6 +30,8 @@ TENSORBOARD: Final = "tensorboard"
 BEST: Final = "best"
 MODEL: Final = "model"
 WARM: Final = "warm"
+WARMING: Final = "warming"
+"""How far the warm start is, until it is done."""
 NOTE: Final = "checkpoint.json"
 """Written into a checkpoint: what step it is, and all counters."""
 
@@ -102,7 +104,7 @@ class RunFolder:
         return "made by another version"
 
     def _clear(self) -> None:
-        for name in (CHECKPOINTS, TENSORBOARD, WARM, BEST, MODEL):
+        for name in (CHECKPOINTS, TENSORBOARD, WARM, WARMING, BEST, MODEL):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in (METRICS, RECIPE):
             (self.path / name).unlink(missing_ok=True)

@@ -10,7 +10,8 @@ said, so that the user has answered what is learnt.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +19,10 @@ import yaml
 
 from empathy_gym.agents.policy import Conversation, Policy, Reply, load_policy
 from empathy_gym.agents.rollout.tokens import ChatFormat, Segment, Track
-from empathy_gym.agents.trainers.chat_model import ChatModel
+from empathy_gym.agents.trainers.chat_model import ChatModel, chat_format, load_state, save_state
 from empathy_gym.agents.trainers.policy_update import shuffled
-from empathy_gym.agents.trainers.recipe import Recipe
+from empathy_gym.agents.trainers.recipe import OptimiserRecipe, Recipe, WarmStartRecipe
+from empathy_gym.agents.trainers.run_folder import WARM, WARMING, RunFolder
 from empathy_gym.envs.instructions import instruction_for
 from empathy_gym.envs.setting import ChatSetting
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, derive_seed
@@ -30,6 +32,8 @@ SENTENCES: Final = re.compile(r"(?<=[.!?。！？])\s*")  # noqa: RUF001
 BUNDLED: Final = Path(__file__).parent / "data" / "talks.yaml"
 UNIT: Final = 64
 """Conversations at a time."""
+KEPT: Final = 10
+"""Optimiser steps after which what is learnt so far is kept."""
 
 
 def warm_segments(recipe: Recipe, chat: ChatFormat, setting: ChatSetting) -> list[Segment]:
@@ -62,7 +66,10 @@ def warm_segments(recipe: Recipe, chat: ChatFormat, setting: ChatSetting) -> lis
             found.append(taught(chat, setting.instruction(dialogue), lines))
     cap = recipe.rollout.max_tokens
     for talk in written_talks(given.talks) if given.talks is not None else ():
-        lines = [shortened(chat, line, cap) if at % 2 else line for at, line in enumerate(talk[: 2 * setting.max_turns])]
+        lines = [
+            shortened(chat, line, cap) if at % 2 else line
+            for at, line in enumerate(talk[: 2 * setting.max_turns])
+        ]
         found.append(taught(chat, instruction_for("en", setting.think), lines))
     return found
 
@@ -172,13 +179,12 @@ def taught(chat: ChatFormat, instruction: str, lines: Sequence[str]) -> Segment:
 def fine_tune(
     model: ChatModel,
     segments: Sequence[Segment],
+    given: WarmStartRecipe,
+    settings: OptimiserRecipe,
     *,
-    learning_rate: float,
-    epochs: int,
-    batch: int,
-    micro_batch: int,
-    max_grad_norm: float,
     seed: int,
+    state: Mapping[str, Any] | None = None,
+    keep: Callable[[dict[str, Any]], None] = lambda state: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[float]:
     """Maximise the likelihood of the marked tokens: AdamW, the rate falling to 0 along a line.
@@ -186,35 +192,87 @@ def fine_tune(
     Args:
         model: The network.
         segments: What to learn.
-        learning_rate: At the start.
-        epochs: Times that every segment is seen.
-        batch: Segments of an optimiser step.
-        micro_batch: Segments of a forward pass.
-        max_grad_norm: Bound of the gradient.
+        given: Learning rate, epochs, segments of an optimiser step.
+        settings: Segments of a forward pass, bound of the gradient.
         seed: Of the order.
+        state: What `keep` was given before; the network has to be what it was then.
+        keep: Given every few steps what it takes to go on from there.
         progress: Told how many optimiser steps are done, and of how many.
 
     Returns:
         Mean negative log-likelihood of a token, in nats, for each optimiser step.
     """
-    torch = model.torch
-    optimiser: Any = torch.optim.AdamW(model.parameters, lr=learning_rate, weight_decay=0.0)
-    parts = -(-len(segments) // batch)
+    torch, micro = model.torch, settings.micro_batch
+    optimiser: Any = torch.optim.AdamW(model.parameters, lr=given.learning_rate, weight_decay=0.0)
     losses: list[float] = []
-    for epoch in range(epochs):
-        for chosen in shuffled(len(segments), parts, seed, epoch):
-            picked = sorted((segments[i] for i in chosen), key=lambda s: len(s.ids))
-            tokens, total = sum(sum(s.mask) for s in picked), 0.0
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate * (1.0 - len(losses) / (parts * epochs))
-            optimiser.zero_grad(set_to_none=True)
-            for at in range(0, len(picked), micro_batch):
-                part = picked[at : at + micro_batch]
-                loss = -model.score([s.ids for s in part], [s.mask for s in part]).logprobs.sum() / tokens
-                loss.backward()
-                total += float(loss.detach())
-            torch.nn.utils.clip_grad_norm_(model.parameters, max_grad_norm)
-            optimiser.step()
-            losses.append(total)
-            progress(len(losses), parts * epochs)
+    if state is not None:
+        optimiser.load_state_dict(state["optimiser"])
+        losses = list(state["losses"])
+    parts = -(-len(segments) // given.batch)
+    steps = [
+        chosen for epoch in range(given.epochs) for chosen in shuffled(len(segments), parts, seed, epoch)
+    ]
+    for chosen in steps[len(losses) :]:
+        picked = sorted((segments[i] for i in chosen), key=lambda s: len(s.ids))
+        tokens, total = sum(sum(s.mask) for s in picked), 0.0
+        for group in optimiser.param_groups:
+            group["lr"] = given.learning_rate * (1.0 - len(losses) / len(steps))
+        optimiser.zero_grad(set_to_none=True)
+        for at in range(0, len(picked), micro):
+            part = picked[at : at + micro]
+            loss = -model.score([s.ids for s in part], [s.mask for s in part]).logprobs.sum() / tokens
+            loss.backward()
+            total += float(loss.detach())
+        torch.nn.utils.clip_grad_norm_(model.parameters, settings.max_grad_norm)
+        optimiser.step()
+        losses.append(total)
+        progress(len(losses), len(steps))
+        if len(losses) % KEPT == 0 and len(losses) < len(steps):
+            keep({"optimiser": optimiser.state_dict(), "losses": losses})
     return losses
+
+
+def warmed(
+    recipe: Recipe,
+    folder: RunFolder,
+    setting: ChatSetting,
+    notice: Callable[[str], None],
+    progress: Callable[[str, int, int], None],
+) -> Path:
+    """Return the folder of the model after the warm start, which is done once for a run; stopped, it is taken up again.
+
+    Args:
+        recipe: With a section `warm_start`.
+        folder: The run's.
+        setting: The task.
+        notice: Told in one line how it went.
+        progress: Told what is going on, how much of it is done, and of how much.
+
+    Raises:
+        ConfigError: If the model, a policy or the file of talks cannot be used, or what was kept is damaged.
+        EmpathyGymError: If the folder cannot be written.
+    """
+    assert recipe.warm_start is not None
+    place, kept = folder.path / WARM, folder.path / WARMING
+    if (place / "config.json").is_file():
+        return place
+    model = ChatModel(recipe.model, optimiser=recipe.optimiser, lora=recipe.lora, seed=recipe.seed)
+    segments = warm_segments(recipe, chat_format(model, recipe), setting)
+
+    def keep(state: dict[str, Any]) -> None:
+        folder.export(WARMING, lambda scratch: save_state(model, state, scratch))
+
+    losses = fine_tune(
+        model,
+        segments,
+        recipe.warm_start,
+        recipe.optimiser,
+        seed=recipe.seed,
+        state=load_state(model, kept) if kept.is_dir() else None,
+        keep=keep,
+        progress=lambda done, total: progress("warm start", done, total),
+    )
+    notice(f"Warm start on {len(segments)} talks: {losses[0]:.3f} to {losses[-1]:.3f} nats a token.")
+    folder.export(WARM, model.save)
+    shutil.rmtree(kept, ignore_errors=True)
+    return place

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from empathy_gym.simulators.dialogue import derive_seed
 from empathy_gym.simulators.engines.base import ChatReply, ChatRequest
@@ -34,6 +34,7 @@ from empathy_gym.simulators.engines.vllm_process import (
     undisturbed_randomness,
 )
 from empathy_gym.simulators.errors import ConfigError, EmpathyGymError, EngineError
+
 
 @dataclass(frozen=True, slots=True)
 class _Job:

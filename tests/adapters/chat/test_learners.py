@@ -312,7 +312,7 @@ def test_rejection_sampling_learns_the_best_of_each_group_by_heart(recipe, model
 
 
 def test_a_warm_start_learns_what_a_policy_said_and_only_that(recipe, model, setting) -> None:
-    from empathy_gym.agents.trainers.chat_training import chat_format
+    from empathy_gym.agents.trainers.chat_model import chat_format
     from empathy_gym.agents.trainers.warm_start import fine_tune, warm_segments
 
     made = recipe("warm_start={episodes: 3}", "rollout.max_tokens=24")
@@ -325,14 +325,13 @@ def test_a_warm_start_learns_what_a_policy_said_and_only_that(recipe, model, set
         assert len(lengths) == 2 and all(2 <= length <= 24 for length in lengths)
         ends = [i for i, on in enumerate(segment.mask) if on and segment.ids[i] == chat.end]
         assert len(ends) == 2
-    losses = fine_tune(
-        model, segments, learning_rate=1e-2, epochs=4, batch=3, micro_batch=2, max_grad_norm=1.0, seed=0
-    )
+    made = recipe("warm_start={learning_rate: 1.0e-2, epochs: 4, batch: 3}", "optimiser.micro_batch=2")
+    losses = fine_tune(model, segments, made.warm_start, made.optimiser, seed=0)
     assert len(losses) == 4 and losses[-1] < losses[0]
 
 
 def test_a_warm_start_takes_no_policy_that_sees_what_is_hidden(recipe, model, setting) -> None:
-    from empathy_gym.agents.trainers.chat_training import chat_format
+    from empathy_gym.agents.trainers.chat_model import chat_format
     from empathy_gym.agents.trainers.warm_start import warm_segments
 
     made = recipe("warm_start.policies=[scripted:oracle]")
@@ -343,7 +342,7 @@ def test_a_warm_start_takes_no_policy_that_sees_what_is_hidden(recipe, model, se
 def test_talks_written_by_hand_are_learnt_beside_those_that_are_played(
     recipe, model, setting, tmp_path
 ) -> None:
-    from empathy_gym.agents.trainers.chat_training import chat_format
+    from empathy_gym.agents.trainers.chat_model import chat_format
     from empathy_gym.agents.trainers.warm_start import warm_segments
 
     file = tmp_path / "talks.yaml"
@@ -355,7 +354,11 @@ def test_talks_written_by_hand_are_learnt_beside_those_that_are_played(
     segment = warm_segments(made, chat, setting)[1]
     learnt = chat.text([i for i, on in zip(segment.ids, segment.mask, strict=True) if on])
     # As many turns as the task has.
-    assert setting.max_turns == 2 and learnt == "Again? Who did?Ian again. Did he say why?"
+    assert setting.max_turns == 2
+    assert learnt.split(chat.tokenizer.decode([chat.end])) == [
+        "Again? Who did?",
+        "Ian again. Did he say why?",
+    ]
     whole = chat.text(segment.ids)
     assert (
         whole.index("They moved it.") < whole.index("Who did?") < whole.index("Ian.") and "Hm." not in whole

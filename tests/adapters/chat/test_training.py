@@ -84,6 +84,38 @@ def test_so_does_one_with_a_critic_adapters_or_a_warm_start(recipe, train, tmp_p
     assert untimed(train(made, tmp_path / "killed", evaluate=evaluate)) == untimed(whole)
 
 
+def test_a_warm_start_killed_midway_goes_on_to_the_same_weights(recipe, tmp_path, monkeypatch) -> None:
+    from empathy_gym.agents.trainers import warm_start
+    from empathy_gym.agents.trainers.run_folder import RunFolder
+    from empathy_gym.envs.setting import ChatSetting
+
+    monkeypatch.setattr(warm_start, "KEPT", 2)
+    made = recipe(warm_start={"episodes": 5, "batch": 1, "learning_rate": 1e-3})
+    setting, said = ChatSetting.make(made.task.kwargs()), []
+
+    def warm(place, stop=None):
+        done = []
+
+        def progress(what, step, total):
+            done.append(step)
+            if step == stop:
+                raise KeyboardInterrupt
+
+        try:
+            warm_start.warmed(made, RunFolder(place), setting, said.append, progress)
+        except KeyboardInterrupt:
+            assert stop is not None and (place / "warming" / "state.pt").is_file()
+            assert not (place / "warm").exists()
+        return done
+
+    assert warm(tmp_path / "whole") == [1, 2, 3, 4, 5]
+    # What was learnt after the last keeping is learnt again.
+    assert warm(tmp_path / "killed", stop=4) == [1, 2, 3, 4] and warm(tmp_path / "killed") == [3, 4, 5]
+    assert said[0] == said[1] and not (tmp_path / "killed" / "warming").exists()
+    files = [tmp_path / name / "warm" / "model.safetensors" for name in ("whole", "killed")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
 @pytest.mark.parametrize(
     "changes", [{"algorithm": "ppo"}, {"lora": {"rank": 2, "alpha": 4}}], ids=["ppo", "lora"]
 )
@@ -155,7 +187,7 @@ def test_a_checkpoint_of_another_model_is_refused(recipe, train, tmp_path) -> No
 
 
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(recipe, train, tmp_path, monkeypatch) -> None:
-    from empathy_gym.agents.trainers import chat_training
+    from empathy_gym.agents.trainers import chat_model
 
     train(recipe(steps=1), tmp_path / "run")
 
@@ -163,7 +195,7 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(recipe, train, tm
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(chat_training, "save_tensors", full)
+    monkeypatch.setattr(chat_model, "save_tensors", full)
     with pytest.raises(EmpathyGymError, match=r"No space left.*last good checkpoint is kept") as caught:
         train(recipe(steps=2), tmp_path / "run")
     assert "\n" not in str(caught.value)
