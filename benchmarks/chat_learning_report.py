@@ -31,13 +31,8 @@ def markdown(found: Mapping[str, Any], command: str) -> list[str]:
 
 def _table(base: str, part: Mapping[str, Any]) -> list[str]:
     labels = list(part["rows"][0]["empathy"])
-    heads = [
-        "policy",
-        "final emotion [95 %]",
-        f"less {base}",
-        "success %",
-        *(f"{x}, less {base}" for x in labels),
-    ]
+    heads = ["policy", "final emotion [95 %]", f"less {base}", "success %", f"moved; less {base}"]
+    heads += [f"{label}; less {base}" for label in labels]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in part["rows"]:
         less = part["less_base"].get(row["policy"], {})
@@ -46,6 +41,7 @@ def _table(base: str, part: Mapping[str, Any]) -> list[str]:
             f"{row['emotion']:.1f} [{row['ci95'][0]:.1f}, {row['ci95'][1]:.1f}]",
             _cell(less.get("emotion"), 1),
             f"{100 * row['success']:.1f}",
+            f"{row['moved']:.1f}; {_cell(less.get('moved'), 1)}",
             *(f"{row['empathy'][x]['mean']:.2f}; {_cell(less.get(x), 2)}" for x in labels),
         ]
         lines.append(f"| {' | '.join(cells)} |")

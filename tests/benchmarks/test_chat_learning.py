@@ -8,7 +8,8 @@ import pytest
 
 from empathy_gym import ConfigError
 from empathy_gym.agents.trainers.recipe import load_recipe
-from empathy_gym.benchmarks.chat_learning import Plan, curve, grown, main, parse_rows, play_all, table
+from empathy_gym.benchmarks.chat_learning import curve, grown, main, table
+from empathy_gym.benchmarks.chat_learning_play import Plan, moved, parse_rows, play_all
 from empathy_gym.benchmarks.chat_learning_report import chart, conversations, markdown
 
 LISTENER, TEMPLATE = "scripted:listener", "scripted:template"
@@ -50,7 +51,19 @@ def test_rows_meet_the_same_people_and_are_compared_pair_by_pair(played, rows) -
     less = easy["less_base"][LISTENER]
     assert less["emotion"]["value"] == pytest.approx(sum(gains) / 12)
     low, high = less["emotion"]["ci95"]
-    assert low < less["emotion"]["value"] < high and less.keys() == {"emotion", "identifiers"}
+    assert low < less["emotion"]["value"] < high and less.keys() == {"emotion", "identifiers", "moved"}
+
+
+def test_replies_said_to_somebody_else_are_worth_less_where_they_listened(plan, played, rows) -> None:
+    records = played["easy"][LISTENER]
+    elsewhere = moved(plan, "easy", LISTENER, records)
+    heard = [[turn.heard for turn in record.turns] for record in elsewhere]
+    # Two repeats a person: the next person is two places on.
+    assert heard[0] == [turn.heard for turn in records[2].turns][: len(heard[0])]
+    assert elsewhere[0].scenario == records[0].scenario and elsewhere[0].opening == records[0].opening
+    row = rows["difficulties"]["easy"]["rows"][1]
+    assert row["moved"] == pytest.approx(sum(r.final_emotion for r in elsewhere) / 12)
+    assert row["moved"] < row["emotion"] - 10
 
 
 def test_what_grew_is_named(rows) -> None:
