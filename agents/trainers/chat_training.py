@@ -21,6 +21,7 @@ from empathy_gym.agents.trainers.chat_model import ChatModel, chat_format, load_
 from empathy_gym.agents.trainers.health import HealthMonitor, outcomes
 from empathy_gym.agents.trainers.recipe import Recipe
 from empathy_gym.agents.trainers.run_folder import BEST, MODEL, RunFolder
+from empathy_gym.agents.trainers.templates import priced
 from empathy_gym.agents.trainers.weights import context, make_sampling
 from empathy_gym.envs.setting import ChatSetting
 from empathy_gym.simulators.dialogue import derive_seed
@@ -215,7 +216,7 @@ class ChatTraining:
     def _learnt(self, rollout: Rollout) -> dict[str, float]:
         self.hooks.progress("learning", 0, 1)
         try:
-            return self.learner.learn(rollout, self.step)
+            return self.learner.learn(priced(rollout, self.recipe.loss.template_price), self.step)
         except RuntimeError as error:
             # The one boundary to PyTorch's runtime, which reports memory and device errors so.
             text = one_line(error)

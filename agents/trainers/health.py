@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from empathy_gym.agents.rollout.collect import Trajectory
 from empathy_gym.agents.trainers.recipe import HealthRecipe
+from empathy_gym.agents.trainers.templates import phrases
 
-PHRASE: Final = 5
-"""Words of a phrase."""
 SIGNATURES: Final = ("template", "flattery", "agreement", "repetition", "copy", "guards", "reply_words")
 """What grows where a reward is gamed."""
 FLOORS: Final = {"reply_words": 8.0}
@@ -38,14 +37,10 @@ def signatures(replies: Sequence[str], readings: Sequence[Reading]) -> dict[str,
     if not replies or not readings:
         return {}
     words = [re.findall(r"\w+", reply.lower()) for reply in replies]
-    phrases = Counter(
-        phrase
-        for said in words
-        for phrase in {tuple(said[i : i + PHRASE]) for i in range(len(said) - PHRASE + 1)}
-    )
+    common = Counter(phrase for reply in replies for phrase in phrases(reply))
     count = len(readings)
     return {
-        "template": max(phrases.values(), default=0) / len(replies),
+        "template": max(common.values(), default=0) / len(replies),
         "flattery": sum(a["affirmation"] < 0 or a["stance"] <= -2 for a, _ in readings) / count,
         "agreement": sum(a["stance"] == -1 for a, _ in readings) / count,
         "repetition": sum(a["repetition"] > 0 for a, _ in readings) / count,

@@ -73,6 +73,9 @@ class LossRecipe(_Section):
     """Mean over all tokens; mean over episodes of their mean; or sum over a constant length (no length bias)."""
     learn_from: int | None = Field(default=None, ge=2)
     """Siblings of a group that are learnt from, those whose returns vary most (PODS); all if None."""
+    template_price: float = Field(default=0.0, ge=0.0)
+    """What a reply pays for its most common phrase of five words, times the share of the replies to other people that
+    have it, too; in units of the reward (1 is 100 points of emotion)."""
     clip_low: float = Field(default=0.2, gt=0.0, lt=1.0)
     clip_high: float = Field(default=0.2, gt=0.0)
     """Above clip_low: clip-higher (DAPO)."""
