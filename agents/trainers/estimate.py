@@ -24,6 +24,10 @@ ACTIVATIONS: Final = 34
 """Values kept for the backward pass of a token, a layer and a unit of width (Korthikanti 2022, arXiv 2205.05198)."""
 CHECKPOINTED: Final = 2
 VLLM_CACHE: Final = float(CPU_ENVIRONMENT["VLLM_CPU_KVCACHE_SPACE"]) * GIB
+EFFICIENCY: Final = 0.45
+"""Share of the speed of a plain product that a whole network reaches; measured on a CPU in either precision."""
+Machine = tuple[float, float]
+"""Multiply-adds and bytes a second."""
 CHARACTERS: Final = 4
 """Characters of a token, roughly."""
 
@@ -32,8 +36,8 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
     """Return what a run will take.
 
     Returns:
-        Parameters, trained parameters, memory in GiB by what it is for, seconds of a step, hours of the run, the
-        memory there is, and whether it fits.
+        Parameters, trained parameters, memory in GiB by what it is for, seconds of a step and of what is done beside
+        the steps (warm start, evaluations), hours of the run, the memory there is, and whether it fits.
 
     Raises:
         MissingExtraError: If torch or transformers is not installed.
@@ -47,7 +51,8 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     trained = total if recipe.lora is None else _adapters(recipe, config)
     memory = _memory(recipe, config, total, trained, device)
-    seconds = _seconds(recipe, total, _machine(torch, device, recipe.optimiser.precision))
+    seconds = _seconds(recipe, total, *_machines(torch, device, recipe))
+    once = _once(recipe, seconds)
     there = _there(torch, device)
     return {
         "model": recipe.model,
@@ -59,7 +64,8 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
         "gib_there": round(there / GIB, 2),
         "fits": sum(memory.values()) <= there,
         "seconds_of_a_step": {name: round(value, 1) for name, value in seconds.items()},
-        "hours": round(recipe.steps * sum(seconds.values()) / 3600, 2),
+        "seconds_beside": {name: round(value, 1) for name, value in once.items()},
+        "hours": round((recipe.steps * sum(seconds.values()) + sum(once.values())) / 3600, 2),
         "episodes_of_a_step": recipe.rollout.groups * recipe.rollout.group_size,
         "sampled_tokens_at_most": recipe.steps
         * _episodes(recipe)
@@ -84,6 +90,14 @@ def _shape(path: str, torch: Any) -> tuple[Any, int]:
 
 def _episodes(recipe: Recipe) -> int:
     return recipe.rollout.groups * recipe.rollout.group_size
+
+
+def _learnt(recipe: Recipe) -> int:
+    """Return the siblings of a group that are learnt from."""
+    size = recipe.rollout.group_size
+    if recipe.algorithm == "grpo":
+        return min(recipe.loss.learn_from or size, size)
+    return 1 if recipe.algorithm == "rft" else size
 
 
 def _opening(recipe: Recipe) -> int:
@@ -128,7 +142,18 @@ def _memory(recipe: Recipe, config: Any, total: int, trained: int, device: str) 
     return memory
 
 
-def _machine(torch: Any, device: str, precision: str) -> tuple[float, float]:
+def _machines(torch: Any, device: str, recipe: Recipe) -> tuple[Machine, Machine]:
+    """Return the machine as it samples and as it learns."""
+    settings, rollout = recipe.optimiser, recipe.rollout
+    plain = settings.precision == "float32" or (settings.precision == "auto" and device == "cpu")
+    learning = _machine(torch, device, "float32" if plain else "bfloat16")
+    sampled = rollout.dtype if rollout.engine == "vllm" else "auto"
+    if sampled == "auto":
+        sampled = "float32" if device == "cpu" else "bfloat16"
+    return _machine(torch, device, sampled), learning
+
+
+def _machine(torch: Any, device: str, dtype: str) -> Machine:
     """Return multiply-adds and bytes a second, measured."""
 
     def timed(work: Any) -> float:
@@ -142,15 +167,14 @@ def _machine(torch: Any, device: str, precision: str) -> tuple[float, float]:
         return max(time.perf_counter() - began, 1e-6)
 
     size = 1024 if device == "cpu" else 8192
-    plain = precision == "float32" or (precision == "auto" and device == "cpu")
-    kind = torch.float32 if plain else torch.bfloat16
-    matrix = torch.ones((size, size), dtype=kind, device=device)
+    matrix = torch.ones((size, size), dtype=getattr(torch, dtype), device=device)
     block = torch.ones(16_000_000, dtype=torch.float32, device=device)
-    return size**3 / timed(lambda: matrix @ matrix), 2 * block.nbytes / timed(lambda: block.clone())
+    products = EFFICIENCY * size**3 / timed(lambda: matrix @ matrix)
+    return products, 2 * block.nbytes / timed(lambda: block.clone())
 
 
-def _seconds(recipe: Recipe, total: int, machine: tuple[float, float]) -> dict[str, float]:
-    products, traffic = machine
+def _seconds(recipe: Recipe, total: int, sampling: Machine, learning: Machine) -> dict[str, float]:
+    products, traffic = sampling
     episodes, opening = _episodes(recipe), _opening(recipe)
     # Half of the bounds: users say less than is set aside for them, and replies end by themselves.
     grown = (_length(recipe) - opening) / 2
@@ -159,11 +183,24 @@ def _seconds(recipe: Recipe, total: int, machine: tuple[float, float]) -> dict[s
     slots = min(recipe.rollout.slots, episodes)
     step = max(total * 4 / traffic, total * slots / products)
     # What siblings begin with is computed once.
-    tokens = recipe.rollout.groups * opening + episodes * grown
+    shared = recipe.rollout.groups * opening
+    tokens = shared + recipe.rollout.groups * _learnt(recipe) * grown
     return {
-        "rollout": rounds * turns * longest * step + tokens * total / products,
-        "update": 3 * tokens * total * recipe.optimiser.epochs / products,
+        "rollout": rounds * turns * longest * step + (shared + episodes * grown) * total / products,
+        "update": 3 * tokens * total * recipe.optimiser.epochs / learning[0],
     }
+
+
+def _once(recipe: Recipe, seconds: dict[str, float]) -> dict[str, float]:
+    """Return the seconds of what is done beside the steps, by what an episode of a step takes."""
+    found, given = {}, recipe.warm_start
+    if given is not None:
+        of_one = seconds["update"] / (recipe.rollout.groups * _learnt(recipe) * recipe.optimiser.epochs)
+        found["warm_start"] = given.episodes * given.epochs * of_one
+    if recipe.evaluation.every:
+        looks = 1 + -(-recipe.steps // recipe.evaluation.every)
+        found["evaluation"] = looks * recipe.evaluation.episodes * seconds["rollout"] / _episodes(recipe)
+    return found
 
 
 def _there(torch: Any, device: str) -> float:

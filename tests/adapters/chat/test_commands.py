@@ -53,6 +53,26 @@ def test_a_dry_run_counts_memory_and_time_and_trains_nothing(train, tmp_path) ->
     assert adapters["trained_parameters"] < found["parameters"]
 
 
+def test_a_dry_run_counts_what_is_learnt_from_and_what_is_done_beside(folder, monkeypatch) -> None:
+    from empathy_gym.agents.trainers import estimate as module
+    from empathy_gym.agents.trainers.recipe import load_recipe
+
+    # The same machine at every call: what is timed differs from one to the next.
+    monkeypatch.setattr(module, "_machine", lambda torch, device, dtype: (1e9, 1e9))
+
+    def counted(*changes):
+        recipe = load_recipe(
+            {"model": str(folder), "warm_start": {"episodes": 10}}, ["evaluation.every=0", *changes]
+        )
+        return module.estimate(recipe)
+
+    whole, half, best = counted(), counted("loss.learn_from=4"), counted("algorithm=rft")
+    update = [found["seconds_of_a_step"]["update"] for found in (whole, half, best)]
+    assert update[0] > update[1] > update[2] > 0
+    assert whole["seconds_beside"].keys() == {"warm_start"} and whole["seconds_beside"]["warm_start"] > 0
+    assert counted("evaluation.every=10")["seconds_beside"].keys() == {"warm_start", "evaluation"}
+
+
 def test_adapters_are_counted_as_they_are_made(folder) -> None:
     from empathy_gym.agents.trainers.chat_model import ChatModel
     from empathy_gym.agents.trainers.estimate import estimate
