@@ -125,6 +125,9 @@ def end_llm(llm: Any) -> None:
         with _groups_kept() if shared else contextlib.nullcontext():
             client.shutdown()
     gc.collect()
+    torch = require("torch", "vllm")
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 @contextmanager
