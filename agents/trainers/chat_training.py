@@ -262,7 +262,7 @@ class ChatTraining:
     # -- evaluation, metrics, checkpoints ------------------------------------------------------------------------
 
     def _evaluated(self) -> Metrics:
-        """Evaluate, warn, and keep the model if it is the best so far."""
+        """Evaluate, warn, and keep the model if it is the best so far of those that nothing is warned of."""
         if self.hooks.evaluate is None:
             return {}
         recipe = self.recipe
@@ -270,9 +270,11 @@ class ChatTraining:
             self.sampling.sampler, self.chat, recipe.rollout.max_tokens, recipe.evaluation.temperature
         )
         found = dict(self.hooks.evaluate(policy))
-        for warning in self.monitor.check_evaluation(found):
+        warnings = self.monitor.check_evaluation(found)
+        for warning in warnings:
             self.hooks.notice(f"step {self.step}: {warning}")
-        if self.best is None or found["emotion"] > self.best:
+        # What games its user is not the best, however well it is paid.
+        if self.best is None or (found["emotion"] > self.best and not warnings):
             self.best = found["emotion"]
             self.folder.export(BEST, self.model.save)
         return {f"eval_{name}": value for name, value in found.items()}

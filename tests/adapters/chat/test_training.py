@@ -259,6 +259,25 @@ def test_the_best_model_by_evaluation_is_kept(recipe, train, tmp_path) -> None:
     assert (tmp_path / "run" / "best" / "config.json").is_file()
 
 
+def test_a_model_that_games_its_user_is_not_the_best(recipe, train, tmp_path) -> None:
+    scores = iter([(40.0, 0.1), (45.0, 0.1), (50.0, 0.3), (44.0, 0.1)])
+    said, kept = [], []
+
+    def evaluate(policy):
+        best = tmp_path / "run" / "best" / "model.safetensors"
+        kept.append(best.read_bytes() if best.is_file() else None)
+        return dict(zip(("emotion", "template"), next(scores), strict=True))
+
+    # With a critic every step moves the weights.
+    made = recipe(algorithm="ppo", ppo={"critic_learning_rate": 1e-2}, evaluation={"every": 1})
+    train(made, tmp_path / "run", evaluate=evaluate, notice=said.append)
+    assert "step 2: template has grown from 0.100 to 0.300" in said
+    # The model of step 1 stays the best through step 2, which was paid more, and step 3, which was paid less.
+    assert kept[0] is None and kept[1] != kept[2]
+    assert kept[2] == kept[3]
+    assert (tmp_path / "run" / "best" / "model.safetensors").read_bytes() == kept[3]
+
+
 def test_a_trained_model_is_a_policy(recipe, train, tmp_path) -> None:
     from empathy_gym.agents import Conversation, load_policy
 
