@@ -1,10 +1,10 @@
 """The learning table of a chat model: what it says to people of `test` before and after training, pair by pair.
 
     python -m empathy_gym.benchmarks.chat_learning --config recipes/smollm2-cpu.yaml \
-        --row "warm start=runs/warm/best" --row "RFT=runs/rft" --row "GRPO=runs/grpo" --out results/chat-learning
+        --row "warm start=runs/warm" --row "RFT=runs/rft/model" --row "GRPO=runs/grpo" --out results/chat-learning
 
-A row is a model's folder, or a run's, of which the best checkpoint by validation is played and the curve is drawn. All
-rows meet the same people with the same dialogue seeds, and the first is what the others are compared with. Beside the
+A row is a model's folder, or a run's, of which the best checkpoint by validation is played; the curve of a run is drawn.
+All rows meet the same people with the same dialogue seeds, and the first is what the others are compared with. Beside the
 emotion, which is what training was paid in, stand what the same replies come to with somebody else ("moved": tone, not
 listening), empathy levels by identifiers of another family, other difficulties, and what a policy that games its user
 would show (`health.signatures`).
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from empathy_gym.agents.trainers.health import FLOORS, SIGNATURES
 from empathy_gym.agents.trainers.recipe import load_recipe
 from empathy_gym.agents.trainers.run_folder import METRICS
-from empathy_gym.benchmarks.chat_learning_play import Plan, moved, parse_rows, play_all
+from empathy_gym.benchmarks.chat_learning_play import Plan, moved, parse_rows, play_all, run_of
 from empathy_gym.benchmarks.chat_learning_report import conversations, markdown
 from empathy_gym.benchmarks.console import err, noting, print_lines, reporting, run_app, safe
 from empathy_gym.benchmarks.statistics import bootstrap_interval, cluster_means
@@ -208,7 +208,7 @@ def chat_learning(
     )
     work.mkdir(parents=True, exist_ok=True)
     played = play_all(plan, work, noting(False))
-    runs = {name: read_json_lines(f / METRICS) for name, f in plan.rows if (f / METRICS).is_file()}
+    runs = {name: read_json_lines(run / METRICS) for name, f in plan.rows if (run := run_of(f)) is not None}
     found = table(plan, played, runs)
     command = "python -m empathy_gym.benchmarks.chat_learning " + shlex.join(sys.argv[1:])
     out.parent.mkdir(parents=True, exist_ok=True)

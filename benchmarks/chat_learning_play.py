@@ -74,6 +74,11 @@ def parse_rows(given: Sequence[str]) -> tuple[tuple[str, Path], ...]:
     return tuple(rows)
 
 
+def run_of(folder: Path) -> Path | None:
+    """Return the run of a folder: itself, or what a model of a run stands in; None where there is none."""
+    return next((place for place in (folder, folder.parent) if (place / METRICS).is_file()), None)
+
+
 def model_folder(folder: Path) -> Path:
     """Return the model of a folder: its own, or a run's best."""
     return folder / BEST if (folder / METRICS).is_file() else folder

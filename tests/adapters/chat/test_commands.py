@@ -140,14 +140,15 @@ def test_the_learning_table_plays_models_and_runs(train, folder, tmp_path, capsy
     run, out = tmp_path / "run", tmp_path / "results" / "table"
     assert train("grpo", options=["--out", str(run)])[0] == 0
     sets = [part for change in (f"model={folder}", *SMALL) for part in ("--set", change)]
-    rows = ["--row", f"before={folder}", "--row", f"after={run}", "--policy", "scripted:template"]
+    rows = ["--row", f"before={folder}", "--row", f"after={run}", "--row", f"its end={run / 'model'}"]
+    rows += ["--policy", "scripted:template"]
     command = ["--config", "smollm2-cpu", *sets, *rows, "--out", str(out), "--work", str(tmp_path / "work")]
     assert learning([*command, "--limit", "3", "--repeats", "1", "--difficulty", "easy"]) == 0
     found = json.loads(out.with_suffix(".json").read_text())
     easy = found["difficulties"]["easy"]
-    assert [row["policy"] for row in easy["rows"]] == ["before", "after", "scripted:template"]
-    assert easy["less_base"].keys() == {"after", "scripted:template"}
-    assert found["runs"]["after"]["steps"] == 2 and found["runs"].keys() == {"after"}
+    assert [row["policy"] for row in easy["rows"]] == ["before", "after", "its end", "scripted:template"]
+    assert easy["less_base"].keys() == {"after", "its end", "scripted:template"}
+    assert found["runs"]["after"]["steps"] == 2 and found["runs"].keys() == {"after", "its end"}
     assert "xychart-beta" in out.with_suffix(".md").read_text()
     assert out.with_name("table-talks.md").read_text().count("**User:**") > 6
     capsys.readouterr()
