@@ -144,7 +144,16 @@ def table(
             if name != base
         }
         signs = {row["policy"]: grown(row, rows[0]) for row in rows[1 : len(plan.rows)]}
-        found["difficulties"][difficulty] = {"rows": rows, "less_base": differences, "grown": signs}
+        last = plan.rows[-1][0]
+        found["difficulties"][difficulty] = {
+            "rows": rows,
+            "less_base": differences,
+            "last": last,
+            "last_less": {
+                name: _difference(by_name[last], by_name[name], identifiers) for name, _ in plan.rows[1:-1]
+            },
+            "grown": signs,
+        }
     return found
 
 

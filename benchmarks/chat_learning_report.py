@@ -45,6 +45,11 @@ def _table(base: str, part: Mapping[str, Any]) -> list[str]:
             *(f"{row['empathy'][x]['mean']:.2f}; {_cell(less.get(x), 2)}" for x in labels),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    for name, less in part["last_less"].items():
+        told = ", ".join(
+            f"{label} {_cell(value, 1 if label == 'emotion' else 2)}" for label, value in less.items()
+        )
+        lines += ["", f"{part['last']} less {name}: {told}."]
     lines += ["", f"| policy | {' | '.join(SIGNATURES)} | grown |", "|" + "---|" * (len(SIGNATURES) + 2)]
     for row in part["rows"]:
         signs = row["signatures"]

@@ -37,7 +37,8 @@ def rows(plan, played):
     """The first row is what the others are compared with."""
     import dataclasses
 
-    return table(dataclasses.replace(plan, rows=((TEMPLATE, None), (LISTENER, None))), played, runs={})
+    rows = ((TEMPLATE, None), (TEMPLATE, None), (LISTENER, None))
+    return table(dataclasses.replace(plan, rows=rows), played, runs={})
 
 
 def test_rows_meet_the_same_people_and_are_compared_pair_by_pair(played, rows) -> None:
@@ -51,6 +52,7 @@ def test_rows_meet_the_same_people_and_are_compared_pair_by_pair(played, rows) -
     less = easy["less_base"][LISTENER]
     assert less["emotion"]["value"] == pytest.approx(sum(gains) / 12)
     low, high = less["emotion"]["ci95"]
+    assert easy["last"] == LISTENER and easy["last_less"][TEMPLATE]["emotion"] == less["emotion"]
     assert low < less["emotion"]["value"] < high and less.keys() == {"emotion", "identifiers", "moved"}
 
 
@@ -85,6 +87,7 @@ def test_the_report_has_a_table_for_each_difficulty_and_a_curve_for_each_run(row
     assert run["steps"] == 2 and run["tokens"] == 210 and run["seconds"] == {"rollout": 3}
     text = "\n".join(markdown({**rows, "runs": {"GRPO": run}}, "the command"))
     assert "## easy" in text and "## hard" in text and "the command" in text
+    assert f"{LISTENER} less {TEMPLATE}: emotion +" in text
     assert "bar [28.5, 33.0]" in text and "line [30.0, 34.0]" in text
     assert chart("none", [], []) == []
 
