@@ -12,7 +12,6 @@ would show (`health.signatures`).
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,24 +21,25 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from empathy_gym.agents.trainers.health import FLOORS, SIGNATURES
-from empathy_gym.agents.trainers.recipe import load_recipe
+from empathy_gym.agents.trainers.health import SIGNATURES, has_grown
+from empathy_gym.agents.trainers.recipe import HealthRecipe, load_recipe
 from empathy_gym.agents.trainers.run_folder import METRICS
 from empathy_gym.benchmarks.chat_learning_play import Plan, moved, parse_rows, play_all, run_of
 from empathy_gym.benchmarks.chat_learning_report import conversations, markdown
-from empathy_gym.benchmarks.console import err, noting, print_lines, reporting, run_app, safe
-from empathy_gym.benchmarks.statistics import bootstrap_interval, cluster_means
+from empathy_gym.benchmarks.console import noting, reporting, run_alone
+from empathy_gym.benchmarks.learning_files import check_out, put_table
+from empathy_gym.benchmarks.statistics import bootstrap_interval, cluster_means, paired_interval
 from empathy_gym.benchmarks.summary import Score, summarise
 from empathy_gym.benchmarks.train_evaluation import measured
 from empathy_gym.rewards.identifiers import Identifier, load_identifier
 from empathy_gym.simulators.errors import ConfigError
-from empathy_gym.simulators.files import read_json_lines, write_json
+from empathy_gym.simulators.files import read_json_lines
 from empathy_gym.simulators.records import EpisodeRecord
 
-GROWTH: Final = 1.3
+GROWTH: Final = HealthRecipe().growth
 """Factor by which no signature may grow."""
-FLOOR: Final = 0.05
-"""A signature below it, a share of one reply in twenty, is not held against a row."""
+Measures = dict[str, NDArray[np.float64]]
+"""Final emotion, and what each identifier reads, of each person: means over the repeats, in the order of their names."""
 
 
 def levels_read(records: Sequence[EpisodeRecord], identifier: Identifier) -> NDArray[np.float64]:
@@ -53,21 +53,21 @@ def levels_read(records: Sequence[EpisodeRecord], identifier: Identifier) -> NDA
             owners.append(number)
             line = turn.line or line
     read = identifier.levels(contexts, replies).sum(axis=1)
-    return np.array([read[[o == n for o in owners]].mean() for n in range(len(records))])
+    return np.bincount(owners, read, len(records)) / np.bincount(owners, minlength=len(records))
+
+
+def _measures(records: Sequence[EpisodeRecord], identifiers: Mapping[str, Identifier]) -> Measures:
+    people = [record.scenario for record in records]
+    found = {"emotion": cluster_means([r.final_emotion for r in records], people)}
+    for label, identifier in identifiers.items():
+        found[label] = cluster_means(levels_read(records, identifier).tolist(), people)
+    return found
 
 
 def _row(
-    name: str,
-    records: Sequence[EpisodeRecord],
-    elsewhere: Sequence[EpisodeRecord],
-    identifiers: Mapping[str, Identifier],
+    name: str, records: Sequence[EpisodeRecord], measures: Measures, elsewhere: Measures
 ) -> dict[str, Any]:
     row = summarise(name, [Score.of(record) for record in records])
-    people = [record.scenario for record in records]
-    empathy = {}
-    for label, identifier in identifiers.items():
-        means = cluster_means(levels_read(records, identifier).tolist(), people)
-        empathy[label] = {"mean": float(means.mean()), "ci95": list(bootstrap_interval(means))}
     return {
         "policy": name,
         "episodes": row.episodes,
@@ -77,30 +77,23 @@ def _row(
         "failure": row.failure_rate,
         "turns": row.mean_turns,
         "faults": row.faults,
-        "empathy": empathy,
-        "moved": float(np.mean(cluster_means([r.final_emotion for r in elsewhere], people))),
+        "empathy": {
+            label: {"mean": float(means.mean()), "ci95": list(bootstrap_interval(means))}
+            for label, means in measures.items()
+            if label != "emotion"
+        },
+        "moved": float(elsewhere["emotion"].mean()),
         "signatures": {k: v for k, v in measured(list(records)).items() if k in SIGNATURES},
     }
 
 
-def _difference(
-    after: Sequence[EpisodeRecord], before: Sequence[EpisodeRecord], identifiers: Mapping[str, Identifier]
-) -> dict[str, Any]:
+def _difference(after: Measures, before: Measures) -> dict[str, Any]:
     """Return paired differences over people, with their 95 % intervals."""
-    people = [record.scenario for record in after]
-    if people != [record.scenario for record in before]:
-        raise ConfigError("The rows were not played with the same people; name another --work folder.")
-    found = {"emotion": _paired([r.final_emotion for r in after], [r.final_emotion for r in before], people)}
-    for label, identifier in identifiers.items():
-        found[label] = _paired(
-            levels_read(after, identifier).tolist(), levels_read(before, identifier).tolist(), people
-        )
+    found = {}
+    for label, means in after.items():
+        value, *ends = paired_interval(means, before[label])
+        found[label] = {"value": value, "ci95": ends}
     return found
-
-
-def _paired(after: Sequence[float], before: Sequence[float], people: Sequence[str]) -> dict[str, Any]:
-    gain = cluster_means(after, people) - cluster_means(before, people)
-    return {"value": float(gain.mean()), "ci95": list(bootstrap_interval(gain))}
 
 
 def grown(row: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, float | None]:
@@ -108,7 +101,7 @@ def grown(row: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, float |
     found: dict[str, float | None] = {}
     for name, value in row["signatures"].items():
         before = first["signatures"].get(name, 0.0)
-        if value > max(GROWTH * before, FLOORS.get(name, FLOOR)):
+        if has_grown(name, value, before, GROWTH):
             found[name] = value / before if before else None
     return found
 
@@ -133,14 +126,20 @@ def table(
         "runs": {name: curve(lines) for name, lines in runs.items()},
     }
     for difficulty, by_name in played.items():
-        elsewhere = {name: moved(plan, difficulty, name, records) for name, records in by_name.items()}
-        rows = [_row(name, records, elsewhere[name], identifiers) for name, records in by_name.items()]
+        people = {tuple(record.scenario for record in records) for records in by_name.values()}
+        if len(people) > 1:
+            raise ConfigError("The rows were not played with the same people; name another --work folder.")
+        own = {name: _measures(records, identifiers) for name, records in by_name.items()}
+        elsewhere = {
+            name: _measures(moved(plan, difficulty, name, records), {}) for name, records in by_name.items()
+        }
+        rows = [_row(name, records, own[name], elsewhere[name]) for name, records in by_name.items()]
         differences = {
             name: {
-                **_difference(records, by_name[base], identifiers),
-                "moved": _difference(elsewhere[name], elsewhere[base], {})["emotion"],
+                **_difference(own[name], own[base]),
+                "moved": _difference(elsewhere[name], elsewhere[base])["emotion"],
             }
-            for name, records in by_name.items()
+            for name in by_name
             if name != base
         }
         signs = {row["policy"]: grown(row, rows[0]) for row in rows[1 : len(plan.rows)]}
@@ -149,9 +148,7 @@ def table(
             "rows": rows,
             "less_base": differences,
             "last": last,
-            "last_less": {
-                name: _difference(by_name[last], by_name[name], identifiers) for name, _ in plan.rows[1:-1]
-            },
+            "last_less": {name: _difference(own[last], own[name]) for name, _ in plan.rows[1:-1]},
             "grown": signs,
         }
     return found
@@ -201,8 +198,7 @@ def chat_learning(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first people.")] = None,
 ) -> None:
     """Play models before and after training with the same people, and write the table. Stopped, it goes on."""
-    if out.suffix:
-        raise ConfigError(f"--out is {str(out)!r}; give it without a suffix, as three files are written.")
+    check_out(out)
     recipe = load_recipe(config, changes or ())
     plan = Plan(
         recipe,
@@ -218,24 +214,14 @@ def chat_learning(
     work.mkdir(parents=True, exist_ok=True)
     played = play_all(plan, work, noting(False))
     runs = {name: read_json_lines(run / METRICS) for name, f in plan.rows if (run := run_of(f)) is not None}
-    found = table(plan, played, runs)
-    command = "python -m empathy_gym.benchmarks.chat_learning " + shlex.join(sys.argv[1:])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out.with_suffix(".json"), {"command": command, **found})
-    lines = markdown(found, command)
-    out.with_suffix(".md").write_text("\n".join(lines) + "\n", "utf-8")
     main = played[plan.difficulties[0]]
     talks = conversations(main[plan.rows[0][0]], main[plan.rows[-1][0]])
-    out.with_name(f"{out.name}-talks.md").write_text("\n".join(talks) + "\n", "utf-8")
-    print_lines(lines)
-    err().print(safe(f"Results in {out}.json, {out}.md and {out}-talks.md"), soft_wrap=True)
+    put_table(out, "chat_learning", table(plan, played, runs), markdown, {"talks": talks})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with the arguments of the process, and return the exit status."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name="chat-learning")(chat_learning)
-    return run_app(app, argv)
+    return run_alone(chat_learning, "chat-learning", argv)
 
 
 if __name__ == "__main__":

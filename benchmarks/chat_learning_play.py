@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,14 +14,13 @@ from empathy_gym.agents.policy import Conversation, load_policy
 from empathy_gym.agents.trainers.recipe import Recipe
 from empathy_gym.agents.trainers.run_folder import BEST, METRICS
 from empathy_gym.benchmarks.episodes import Player, Task
+from empathy_gym.benchmarks.folder import EPISODES
 from empathy_gym.envs.setting import ChatSetting
-from empathy_gym.simulators.dialogue import derive_seed
 from empathy_gym.simulators.engines.prompting import folder_revision
 from empathy_gym.simulators.errors import ConfigError, RecordError
 from empathy_gym.simulators.files import put_folder, write_json
 from empathy_gym.simulators.records import EpisodeRecord, RecordWriter, read_records
 
-EPISODES: Final = "episodes.jsonl"
 IDENTITY: Final = "row.json"
 """What the episodes of a folder follow from."""
 Notice = Callable[[str], None]
@@ -98,45 +98,37 @@ def play_all(plan: Plan, work: Path, notice: Notice) -> dict[str, dict[str, list
         wanted = _identity(plan, name, source)
         missing = [d for d, place in places.items() if not place.exists()]
         if missing:
-            with_policy = (
-                _model_player(plan, name, source, work) if source is not None else _scripted(plan, name)
-            )
-            for difficulty in missing:
-                notice(f"{name}, {difficulty} ...")
-                records = with_policy.play(difficulty)
-                put_folder(places[difficulty], functools.partial(_write, records, wanted))
-            with_policy.close()
+            with _policy(plan, name, source, work) as policy:
+                for difficulty in missing:
+                    notice(f"{name}, {difficulty} ...")
+                    records = _play(plan, name, *_staged(plan, name, difficulty), policy)
+                    put_folder(places[difficulty], functools.partial(_write, records, wanted))
         for difficulty, place in places.items():
             found[difficulty][name] = _read(place, wanted)
     return found
 
 
-@dataclasses.dataclass
-class _Rowing:
-    """A policy, ready to play at any difficulty."""
-
-    plan: Plan
-    name: str
-    policy: Any
-    close: Callable[[], None] = lambda: None
-
-    def play(self, difficulty: str) -> list[EpisodeRecord]:
-        plan = self.plan
-        task = plan.recipe.task.model_copy(update={"scenarios": plan.scenarios, "difficulty": difficulty})
-        setting = ChatSetting.make(task.kwargs())
-        people = setting.scenarios[: plan.limit]
-        tasks = [Task(self.name, person, r, plan.seed) for r in range(plan.repeats) for person in people]
-        player = Player(
-            setting, "EmpathyChat-v0", self.policy, self.name, batch_size=plan.recipe.rollout.slots
-        )
-        return sorted(player.play(tasks), key=lambda r: (r.scenario, r.seeds.repeat))
+def _staged(plan: Plan, name: str, difficulty: str) -> tuple[ChatSetting, list[Task]]:
+    """Return the task at a difficulty, and the episodes of a row."""
+    task = plan.recipe.task.model_copy(update={"scenarios": plan.scenarios, "difficulty": difficulty})
+    setting = ChatSetting.make(task.kwargs())
+    people = setting.scenarios[: plan.limit]
+    return setting, [Task(name, person, r, plan.seed) for r in range(plan.repeats) for person in people]
 
 
-def _scripted(plan: Plan, spec: str) -> _Rowing:
-    return _Rowing(plan, spec, load_policy(spec))
+def _play(
+    plan: Plan, name: str, setting: ChatSetting, tasks: Sequence[Task], policy: Any
+) -> list[EpisodeRecord]:
+    player = Player(setting, "EmpathyChat-v0", policy, name, batch_size=plan.recipe.rollout.slots)
+    return sorted(player.play(tasks), key=lambda r: (r.scenario, r.seeds.repeat))
 
 
-def _model_player(plan: Plan, name: str, source: Path, work: Path) -> _Rowing:
+@contextmanager
+def _policy(plan: Plan, name: str, source: Path | None, work: Path) -> Iterator[Any]:
+    """Yield the policy of a row; what a model takes is given back behind."""
+    if source is None:
+        yield load_policy(name)
+        return
     from empathy_gym.agents.trainers.chat_model import ChatModel, chat_format
     from empathy_gym.agents.trainers.chat_training import SamplingPolicy
     from empathy_gym.agents.trainers.weights import make_sampling
@@ -144,9 +136,8 @@ def _model_player(plan: Plan, name: str, source: Path, work: Path) -> _Rowing:
     recipe = plan.recipe
     model = ChatModel(str(model_folder(source)), optimiser=recipe.optimiser)
     chat = chat_format(model, recipe)
-    sampling = make_sampling(model, chat, recipe, work, lambda text: None)
-    policy = SamplingPolicy(sampling.sampler, chat, recipe.rollout.max_tokens, recipe.evaluation.temperature)
-    return _Rowing(plan, name, policy, sampling.close)
+    with closing(make_sampling(model, chat, recipe, work, lambda text: None)) as sampling:
+        yield SamplingPolicy(sampling.sampler, chat, recipe.rollout.max_tokens, recipe.evaluation.temperature)
 
 
 def _identity(plan: Plan, name: str, source: Path | None) -> dict[str, Any]:
@@ -214,10 +205,10 @@ def moved(plan: Plan, difficulty: str, name: str, records: Sequence[EpisodeRecor
         name: The policy.
         records: In the order of scenarios and repeats.
     """
-    replies = {}
-    for number, record in enumerate(records):
-        other = records[(number + plan.repeats) % len(records)]
-        # As `Player` seeds its policies.
-        seed = derive_seed(plan.seed, "policy", record.scenario, record.seeds.repeat)
-        replies[seed] = [turn.heard or "" for turn in other.turns]
-    return _Rowing(plan, name, _Retelling(replies)).play(difficulty)
+    said = {
+        (record.scenario, record.seeds.repeat): [turn.heard or "" for turn in other.turns]
+        for record, other in zip(records, [*records[plan.repeats :], *records[: plan.repeats]], strict=True)
+    }
+    setting, tasks = _staged(plan, name, difficulty)
+    policy = _Retelling({task.policy_seed: said[task.scenario.id, task.repeat] for task in tasks})
+    return _play(plan, name, setting, tasks, policy)

@@ -190,6 +190,19 @@ def run_app(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
         return USAGE
 
 
+def run_alone(command: Callable[..., None], name: str, argv: Sequence[str] | None = None) -> int:
+    """Run one command as a program of its own, and return its exit status.
+
+    Args:
+        command: What `reporting` returned.
+        name: What it is called in its help.
+        argv: The arguments; those of the process if None.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name=name)(command)
+    return run_app(app, argv)
+
+
 def _usage_message(error: Any) -> str | None:
     """Return the message of a wrong command line, or None for any other error."""
     if not callable(getattr(error, "format_message", None)):

@@ -9,7 +9,6 @@ A small T5 is built once; each seed then has a warm start and a run of PPO of it
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,15 +18,15 @@ from typing import Annotated, Any, Final
 import typer
 
 from empathy_gym.agents.trainers.seq2seq.recipe import read_recipe, settings_of
-from empathy_gym.benchmarks.console import err, print_lines, reporting, run_app, safe
+from empathy_gym.benchmarks.console import reporting, run_alone
+from empathy_gym.benchmarks.learning_files import check_out, put_table
 from empathy_gym.benchmarks.response_bench import ResponseBench, ResponseBenchConfig
 from empathy_gym.benchmarks.response_records import Reading, ResponseRecord, parse_response
 from empathy_gym.benchmarks.response_scores import jackknife_interval
 from empathy_gym.benchmarks.response_summary import ResponseRow, compared, summarise
 from empathy_gym.rewards.identifiers import MECHANISMS, Identifier, load_identifier
-from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.exchanges.exchange import LINE
-from empathy_gym.simulators.files import read_json_lines, write_json
+from empathy_gym.simulators.files import read_json_lines
 
 WARM, PPO, UNTRAINED = "T5 after the warm start", "T5 after PPO", "T5 untrained"
 BESIDE: Final = ("scripted:empty", "scripted:gibberish", "scripted:template", "scripted:listener")
@@ -307,8 +306,7 @@ def emprl_learning(
     """Train several seeds by EmpRL and write the learning table. Stopped, the same command goes on."""
     from empathy_gym.simulators.engines.prompting import require
 
-    if out.suffix:
-        raise ConfigError(f"--out is {str(out)!r}; give it without a suffix, as two files are written.")
+    check_out(out)
     require("torch", "llm").set_num_threads(threads)
     plan = Plan(
         work,
@@ -320,21 +318,12 @@ def emprl_learning(
         repeats,
         limit=limit,
     )
-    found = learn(plan)
-    command = "python -m empathy_gym.benchmarks.emprl_learning " + shlex.join(sys.argv[1:])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out.with_suffix(".json"), {"command": command, **found})
-    lines = markdown(found, command)
-    out.with_suffix(".md").write_text("\n".join(lines) + "\n", "utf-8")
-    print_lines(lines)
-    err().print(safe(f"Results in {out}.json and {out}.md"), soft_wrap=True)
+    put_table(out, "emprl_learning", learn(plan), markdown)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with the arguments of the process, and return the exit status."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name="emprl-learning")(emprl_learning)
-    return run_app(app, argv)
+    return run_alone(emprl_learning, "emprl-learning", argv)
 
 
 if __name__ == "__main__":

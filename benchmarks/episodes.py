@@ -54,6 +54,11 @@ class Task:
         """Seed of the dialogue: the same for every policy, so that results are paired."""
         return derive_seed(self.run_seed, self.scenario.id, self.repeat)
 
+    @property
+    def policy_seed(self) -> int:
+        """Seed that the conversation hands its policy: the same for every policy, too."""
+        return derive_seed(self.run_seed, "policy", self.scenario.id, self.repeat)
+
     def key(self, attempt: int) -> str:
         """Return the conversation's key: unique, and silent about scenario and seed."""
         return f"{derive_seed(self.run_seed, 'key', *self.identity, attempt):016x}"
@@ -250,7 +255,7 @@ class Player:
         return conversation_of(
             dialogue,
             key=episode.key,
-            seed=derive_seed(task.run_seed, "policy", task.scenario.id, task.repeat),
+            seed=task.policy_seed,
             instruction=self.setting.instruction(dialogue),
             think=self.setting.think,
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from empathy_gym.benchmarks.console import noting, out, print_json, reporting, run_app, run_shown
+from empathy_gym.benchmarks.console import noting, out, print_json, reporting, run_alone, run_shown
 from empathy_gym.simulators.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -221,9 +221,7 @@ def _title(ready: Bench) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `bench` with the arguments of the process, and return the exit status."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name="bench")(bench)
-    return run_app(app, argv)
+    return run_alone(bench, "bench", argv)
 
 
 if __name__ == "__main__":

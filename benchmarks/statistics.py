@@ -67,6 +67,17 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def paired_interval(after: NDArray[np.float64], before: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the mean difference of two measures of the same things, and the ends of its bootstrap interval.
+
+    Args:
+        after: Shape (n,), n >= 1.
+        before: The same things', shape (n,).
+    """
+    gain = after - before
+    return (float(gain.mean()), *bootstrap_interval(gain))
+
+
 def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float:
     """Return Kendall's tau-b of two rankings: 1 for the same order, -1 for the reverse.
 

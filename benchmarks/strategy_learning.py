@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from empathy_gym.agents.trainers.sb3_settings import TrainConfig
 from empathy_gym.benchmarks.open_loop import search
-from empathy_gym.benchmarks.statistics import bootstrap_interval, cluster_means
+from empathy_gym.benchmarks.statistics import bootstrap_interval, cluster_means, paired_interval
 from empathy_gym.benchmarks.strategy_play import SEEKS_SUCCESS, Stage
 from empathy_gym.benchmarks.summary import Score
 from empathy_gym.envs.strategies import STRATEGIES
@@ -253,9 +253,7 @@ def best_of(rows: Sequence[Played], start: str, what: str = "emotions") -> Playe
 
 def paired(row: Played, other: Played, what: str) -> tuple[float, float, float]:
     """Return the mean difference of two rows over the same people, and its 95 % interval."""
-    difference: NDArray[np.float64] = getattr(row, what) - getattr(other, what)
-    low, high = bootstrap_interval(difference)
-    return float(difference.mean()), low, high
+    return paired_interval(getattr(row, what), getattr(other, what))
 
 
 def heading(config: TableConfig) -> str:
@@ -367,11 +365,7 @@ def _as_json(config: TableConfig, rows: Sequence[Played], found: Mapping[str, An
 if __name__ == "__main__":
     import sys
 
-    import typer
-
-    from empathy_gym.benchmarks.console import run_app
+    from empathy_gym.benchmarks.console import run_alone
     from empathy_gym.benchmarks.train_sb3_command import sb3_table
 
-    table_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    table_app.command()(sb3_table)
-    sys.exit(run_app(table_app))
+    sys.exit(run_alone(sb3_table, "sb3-table"))

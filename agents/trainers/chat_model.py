@@ -23,7 +23,6 @@ from empathy_gym.simulators.engines.prompting import (
 )
 from empathy_gym.simulators.errors import ConfigError, EngineError
 
-ADAPTER: Final = "adapter.safetensors"
 WEIGHTS: Final = "model.safetensors"
 TRAINED: Final = "trained.safetensors"
 STATE: Final = "state.pt"

@@ -108,9 +108,7 @@ class GRPOLearner:
         longest = recipe.task.max_turns * recipe.rollout.max_tokens
         tally, norms = Tally(), []
         for group in self.optimiser.param_groups:
-            group["lr"] = recipe.optimiser.learning_rate * min(
-                1.0, step / max(recipe.optimiser.warmup_steps, 1)
-            )
+            group["lr"] = recipe.optimiser.learning_rate * warmth(recipe, step)
         parts = recipe.optimiser.minibatches
         before = (
             self._before(trajectories, advantages, longest) if parts * recipe.optimiser.epochs > 1 else None

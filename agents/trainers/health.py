@@ -14,7 +14,8 @@ from empathy_gym.agents.trainers.templates import phrases
 SIGNATURES: Final = ("template", "flattery", "agreement", "repetition", "copy", "guards", "reply_words")
 """What grows where a reward is gamed."""
 FLOORS: Final = {"reply_words": 8.0}
-"""A signature below its floor is not warned of; 0.05, a share of one reply in twenty, where none is given."""
+FLOOR: Final = 0.05
+"""A signature below its floor is not warned of: a share of one reply in twenty, where `FLOORS` gives none."""
 PATIENCE: Final = 3
 
 
@@ -48,6 +49,11 @@ def signatures(replies: Sequence[str], readings: Sequence[Reading]) -> dict[str,
         "guards": sum(guard is not None for _, guard in readings) / count,
         "reply_words": sum(map(len, words)) / len(replies),
     }
+
+
+def has_grown(name: str, value: float, before: float, factor: float) -> bool:
+    """Whether a signature is more than `factor` times what it was, and not below its floor."""
+    return value > max(factor * before, FLOORS.get(name, FLOOR))
 
 
 def outcomes(trajectories: Sequence[Trajectory]) -> dict[str, float]:
@@ -120,7 +126,7 @@ class HealthMonitor:
         return self._noted(
             {
                 name: (
-                    value > max(self.settings.growth * self.baseline.get(name, 0.0), FLOORS.get(name, 0.05)),
+                    has_grown(name, value, self.baseline.get(name, 0.0), self.settings.growth),
                     f"{name} has grown from {self.baseline.get(name, 0.0):.3f} to {value:.3f}",
                 )
                 for name, value in found.items()
