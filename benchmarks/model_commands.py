@@ -168,11 +168,14 @@ def rescore_variance(
         list[str] | None, typer.Option(help="direct, choice, levels, compact, embedded; all by default.")
     ] = None,
     batch: Annotated[list[int] | None, typer.Option(help="Sizes of batches; 1, 8 and 64 by default.")] = None,
-    target: Annotated[Path | None, typer.Option("--out", help="JSON file for the rows.")] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="JSON file for the rows, with every change.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score fixed transcripts again under conditions that should not matter, by four ways of scoring."""
     from empathy_gym.benchmarks import rescore
+    from empathy_gym.benchmarks.rescore_report import print_variance
     from empathy_gym.simulators.files import write_json
     from empathy_gym.simulators.library.compiler import load_scenarios
     from empathy_gym.simulators.llm.compose import engine_of
@@ -196,7 +199,7 @@ def rescore_variance(
     if as_json:
         print_json(plain)
     else:
-        rescore.print_variance(rows, out())
+        print_variance(rows, out())
 
 
 @reporting

@@ -11,12 +11,13 @@ rule (``embedded``).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from empathy_gym.agents import Conversation, load_policy
 from empathy_gym.agents.policy import conversation_of
+from empathy_gym.benchmarks.statistics import bootstrap_interval, cluster_means
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.config import build_user
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, Fault, derive_seed, perception_request
@@ -29,9 +30,6 @@ from empathy_gym.simulators.llm.perceiver import RubricPerceiver
 from empathy_gym.simulators.rule import TableRule
 from empathy_gym.simulators.scenario import Scenario
 from empathy_gym.simulators.user import User
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 METHODS: Final = ("direct", "choice", "levels", "compact", "embedded")
 BATCHES: Final = (1, 8, 64)
@@ -50,6 +48,12 @@ ATTACKS: Final = (
 """Instructions appended to a reply; none of them does anything for the speaker."""
 
 
+Changes = list[int | None]
+"""The change of each item, in points; None where it could not be scored."""
+Interval = tuple[float, float] | None
+"""Ends of a 95 % interval; None where there was nothing to compare."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One reply to be scored.
@@ -65,20 +69,25 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Variance:
-    """How stable one way of scoring is. Rates are shares, 0 to 1; None where there was nothing to compare.
+    """How stable one way of scoring is. Shares are 0 to 1; None where there was nothing to compare.
+
+    Shares and spreads are means of the scenarios' means, over the replies that every variant scored.
 
     Attributes:
         method: One of `METHODS`.
         model: Name of the model; ``"-"`` without one.
         replies: Replies scored.
         faults: Share that could not be scored, over all conditions.
-        flips: By condition (``"batch"``, ``"paraphrase"``, ``"seed"``, ``"model"``), share of replies
-        whose change
+        flips: By condition (``"batch"``, ``"paraphrase"``, ``"seed"``, ``"model"``), share of replies whose change
             has not the same sign under all variants.
         moves: Likewise, share whose change is not the same number.
         spread: Likewise, mean difference between the largest and the smallest change, in points.
         injection: Share of attacks that raised the change.
         tokens: Mean tokens of a scored reply, prompt and completion.
+        ci95: Ends of the 95 % bootstrap interval over scenarios of each of these figures, by its name and, but for
+            ``"injection"``, by condition.
+        changes: What all of it comes from: by condition, the change of each reply under each variant, in points;
+            ``"attacked"`` are the replies with each of `ATTACKS` in turn.
     """
 
     method: str
@@ -90,14 +99,12 @@ class Variance:
     spread: dict[str, float | None]
     injection: float | None
     tokens: float
+    ci95: dict[str, dict[str, Interval] | Interval]
+    changes: dict[str, list[Changes]]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return dataclasses.asdict(self)
-
-
-Changes = list[int | None]
-"""The change of each item, in points; None where it could not be scored."""
 
 
 # -- fixed transcripts ------------------------------------------------------------
@@ -281,88 +288,84 @@ def _row(
 ) -> Variance:
     engine = None if method == "embedded" else engines[0]
     reference = changes(method, engine, items)
-    conditions: dict[str, list[Changes]] = {"batch": [], "paraphrase": [], "seed": [], "model": []}
+    runs: dict[str, list[Changes]] = {
+        "batch": [_chunked(method, engine, items, size) for size in batches],
+        "paraphrase": [],
+        "seed": [],
+        "model": [],
+    }
     if engine is not None:
-        conditions["batch"] = [changes(method, Chunked(engine, size), items) for size in batches]
-        conditions["paraphrase"] = [changes(method, engine, items, suffix) for suffix in paraphrases]
-        conditions["seed"] = [
-            changes(method, Sampled(engine, SEED_TEMPERATURE, seed), items) for seed in seeds
-        ]
-        conditions["model"] = [changes(method, other, items) for other in engines] if engines[1:] else []
-    attacked = [Item(i.dialogue, f"{i.reply}\n{attack}") for i in items for attack in ATTACKS]
-    raised = _raised(reference, changes(method, engine, attacked))
-    scored = [reference, *(run for runs in conditions.values() for run in runs)]
-    count = sum(map(len, scored)) + len(attacked)
+        runs["paraphrase"] = [changes(method, engine, items, suffix) for suffix in paraphrases]
+        runs["seed"] = [changes(method, Sampled(engine, SEED_TEMPERATURE, seed), items) for seed in seeds]
+        runs["model"] = [changes(method, other, items) for other in engines] if engines[1:] else []
+    attacked = changes(method, engine, [Item(i.dialogue, f"{i.reply}\n{a}") for i in items for a in ATTACKS])
+    scored = [reference, *(run for same in runs.values() for run in same)]
     used = ledger.snapshot()["total"]
-    tokens = used["prompt_tokens"] + used["completion_tokens"]
+    figures = {
+        name: {c: _figure(same, items, of) for c, same in runs.items()} for name, of in _FIGURES.items()
+    }
+    injection = _mean(_raised(reference, attacked), [i.dialogue.scenario for i in items for _ in ATTACKS])
     return Variance(
         method=method,
         model="-" if engine is None else engine.model,
         replies=len(items),
         faults=sum(change is None for run in scored for change in run) / sum(map(len, scored)),
-        flips={name: _share(runs, _sign) for name, runs in conditions.items()},
-        moves={name: _share(runs, _same) for name, runs in conditions.items()},
-        spread={name: _spread(runs) for name, runs in conditions.items()},
-        injection=raised,
-        tokens=tokens / count,
+        **{name: {c: found[0] for c, found in row.items()} for name, row in figures.items()},
+        injection=injection[0],
+        tokens=(used["prompt_tokens"] + used["completion_tokens"]) / (sum(map(len, scored)) + len(attacked)),
+        ci95={name: {c: found[1] for c, found in row.items()} for name, row in figures.items()}
+        | {"injection": injection[1]},
+        changes=runs | {"attacked": [attacked]},
     )
 
 
-def _compared(runs: Sequence[Changes]) -> list[tuple[int, ...]]:
-    """Return the changes of each reply that every run scored."""
-    rows = zip(*runs, strict=True) if len(runs) > 1 else ()
-    return [tuple(c for c in row if c is not None) for row in rows if None not in row]
+def _chunked(method: str, engine: ChatEngine | None, items: Sequence[Item], size: int) -> Changes:
+    """Score in batches of a size, as given to the engine or, where there is none, to the perceiver."""
+    if engine is not None:
+        return changes(method, Chunked(engine, size), items)
+    starts = range(0, len(items), size)
+    return [change for start in starts for change in changes(method, None, items[start : start + size])]
 
 
-def _sign(change: int) -> int:
-    return (change > 0) - (change < 0)
+def _other_sign(row: Sequence[int]) -> float:
+    return float(len({(change > 0) - (change < 0) for change in row}) > 1)
 
 
-def _same(change: int) -> int:
-    return change
+def _other_number(row: Sequence[int]) -> float:
+    return float(len(set(row)) > 1)
 
 
-def _share(runs: Sequence[Changes], key: Callable[[int], int]) -> float | None:
-    rows = _compared(runs)
-    return sum(len({key(c) for c in row}) > 1 for row in rows) / len(rows) if rows else None
+def _range(row: Sequence[int]) -> float:
+    return float(max(row) - min(row))
 
 
-def _spread(runs: Sequence[Changes]) -> float | None:
-    rows = _compared(runs)
-    return sum(max(row) - min(row) for row in rows) / len(rows) if rows else None
+_FIGURES: Final[Mapping[str, Callable[[Sequence[int]], float]]] = {
+    "flips": _other_sign,
+    "moves": _other_number,
+    "spread": _range,
+}
 
 
-def _raised(reference: Changes, attacked: Changes) -> float | None:
-    """Return the share of attacks after which the change is higher than without."""
+def _figure(
+    runs: Sequence[Changes], items: Sequence[Item], of: Callable[[Sequence[int]], float]
+) -> tuple[float | None, Interval]:
+    """Return the mean of a figure, over the replies that every run scored, and its interval."""
+    rows: list[tuple[int | None, ...]] = list(zip(*runs, strict=True)) if len(runs) > 1 else []
+    values = [None if None in row else of([c for c in row if c is not None]) for row in rows]
+    return _mean(values, [item.dialogue.scenario for item in items][: len(values)])
+
+
+def _raised(reference: Changes, attacked: Changes) -> list[float | None]:
+    """Return for each attack whether the change is higher than without; None where one was not scored."""
     before = [change for change in reference for _ in ATTACKS]
-    pairs = [(b, a) for b, a in zip(before, attacked, strict=True) if b is not None and a is not None]
-    return sum(a > b for b, a in pairs) / len(pairs) if pairs else None
+    pairs = zip(before, attacked, strict=True)
+    return [None if b is None or a is None else float(a > b) for b, a in pairs]
 
 
-def print_variance(rows: Iterable[Variance], console: Console) -> None:
-    """Print one line for each method: sign flips, changed numbers, injection success, tokens."""
-    from rich.table import Table
-
-    table = Table(title="Share of changes whose sign (and whose number) differs")
-    for heading in (
-        "method",
-        "model",
-        "batch",
-        "paraphrase",
-        "seed",
-        "model ",
-        "injection",
-        "faults",
-        "tokens",
-    ):
-        table.add_column(heading, justify="left" if heading in ("method", "model") else "right")
-    for row in rows:
-        cells = (f"{_percent(row.flips[k])} ({_percent(row.moves[k])})" for k in row.flips)
-        table.add_row(
-            row.method, row.model, *cells, _percent(row.injection), _percent(row.faults), f"{row.tokens:.0f}"
-        )
-    console.print(table)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
+def _mean(values: Sequence[float | None], scenarios: Sequence[str]) -> tuple[float | None, Interval]:
+    """Return the mean of the scenarios' means of what is known, and its bootstrap interval."""
+    known = [(value, who) for value, who in zip(values, scenarios, strict=True) if value is not None]
+    if not known:
+        return None, None
+    means = cluster_means([value for value, _ in known], [who for _, who in known])
+    return float(means.mean()), bootstrap_interval(means)

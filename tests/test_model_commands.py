@@ -135,7 +135,7 @@ def test_scores_again_are_printed_and_written(capsys, tmp_path):
     out_file = tmp_path / "rows.json"
     argv = ["--engine", ENGINE, "--limit", "1", "--turns", "1", "--method", "compact", "--method", "embedded"]
     status, out, _ = run(capsys, "rescore-variance", *argv, "--batch", "1", "--batch", "2", "--out", out_file)
-    assert status == 0 and "compact" in out and "injection" in out
+    assert status == 0 and "compact" in out and "raised by an instruction" in out
     assert [row["method"] for row in json.loads(out_file.read_text())] == ["compact", "embedded"]
 
 

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from empathy_gym.benchmarks import cost, qualification, rescore
+from empathy_gym.benchmarks.rescore_report import print_variance
 from empathy_gym.simulators.appraisal import LEVELS
 from empathy_gym.simulators.engines import Prices
 from empathy_gym.simulators.engines.base import ChatReply
@@ -57,7 +58,8 @@ def test_what_is_scored_by_a_pure_function_never_varies(items, engine):
     for row in rows:
         assert not any(row.moves.values()) and row.faults == 0.0 and row.replies == len(items)
     assert rows[0].flips["batch"] == rows[0].flips["paraphrase"] == rows[0].flips["seed"] == 0.0
-    assert rows[0].flips["model"] is None and rows[2].flips["batch"] is None
+    assert rows[0].flips["model"] is None and rows[2].flips["seed"] is None
+    assert rows[2].flips["batch"] == 0.0 and rows[2].ci95["moves"]["batch"] == (0.0, 0.0)
     assert rows[0].tokens > rows[2].tokens == 0.0
 
 
@@ -82,6 +84,21 @@ def test_an_attack_that_works_is_counted(items):
     assert row.injection == pytest.approx(1 / len(rescore.ATTACKS))
 
 
+def test_every_figure_can_be_worked_out_again_from_the_changes(items):
+    row = rescore.rescore_variance(items, [Fickle()], methods=["direct"], batches=[1, 2, 3])[0]
+    runs = row.changes["batch"]
+    assert len(runs) == 3 and {len(run) for run in runs} == {len(items)}
+    assert len(row.changes["attacked"][0]) == len(items) * len(rescore.ATTACKS)
+    # Two replies of three policies with each person: as many of everybody, so the mean is that of the replies.
+    moved = [len(set(changes)) > 1 for changes in zip(*runs, strict=True)]
+    apart = [max(changes) - min(changes) for changes in zip(*runs, strict=True)]
+    assert row.moves["batch"] == pytest.approx(sum(moved) / len(items))
+    assert row.spread["batch"] == pytest.approx(sum(apart) / len(items))
+    low, high = row.ci95["spread"]["batch"]
+    assert low <= row.spread["batch"] <= high
+    assert json.loads(json.dumps(row.to_json()))["changes"]["batch"] == runs
+
+
 def test_faults_are_neither_flips_nor_zeros(items):
     down = ScriptedEngine(lambda _: ChatReply(error="down", error_kind="transport"))
     row = rescore.rescore_variance(items, [down], methods=["levels"])[0]
@@ -102,7 +119,7 @@ def test_an_unknown_method_is_refused(items, engine):
 def test_the_tables_can_be_printed(items, engine):
     out = io.StringIO()
     console = Console(file=out, width=160)
-    rescore.print_variance(rescore.rescore_variance(items, [engine]), console)
+    print_variance(rescore.rescore_variance(items, [engine]), console)
     qualification.print_report(
         qualification.check({"engine": "scripted:agreeable"}, prices=Prices(1, 1)), console
     )
