@@ -131,7 +131,6 @@ class Index:
         self.postings: dict[str, Posting] = {}
         self.worded: dict[str, int] = {}
         self.shapes: dict[tuple[str, int], Any] = {}
-        self.slips: dict[tuple[str, int], str | None] = {}
         self.near: dict[str, str] = {}
         self.groups: dict[tuple[str, tuple[int, ...]], Group] = {}
         self.views: dict[Key, View] = {}

@@ -23,6 +23,8 @@ LONG: Final = 64
 """Words up to which a span ends of which there is but one object."""
 MANY: Final = 256
 """Places from which on a state keeps a table of its words; smaller ones are searched."""
+MOST: Final = 1 << 18
+"""Steps that are remembered, all states together. English takes a quarter of it; word salad has no end."""
 _PIECE: Final = re.compile(r"[()|?*+^$]|\.\.|@?[\w',%-]+")
 
 
@@ -72,9 +74,12 @@ class _State(dict[str, "_State | None"]):
         self._phrases, self.places, self.ends = phrases, places, ends
         self.by_word: dict[str, tuple[int, ...]] | None = None
 
+    def __repr__(self) -> str:
+        # States lead to each other: what a dict says of itself would have no end.
+        return f"<state of {len(self.places)} places, {len(self)} steps known>"
+
     def __missing__(self, word: str) -> _State | None:
-        found = self[word] = self._phrases.step(self, word)
-        return found
+        return self._phrases.remembered(self, word)
 
 
 class Phrases:
@@ -102,7 +107,8 @@ class Phrases:
         self._known = {word: word for word in self.vocabulary}
         self._table = self._places.table()
         del self._places
-        self._anywhere, self._starting = (self._state([place]) for place in places)
+        self._starts = places
+        self._forget()
 
     # -- building ---------------------------------------------------------------------------------
 
@@ -203,6 +209,21 @@ class Phrases:
             ends = sorted({known[place] for place in key if place in known})
             state = self._states[key] = _State(self, key, tuple(ends))
         return state
+
+    def _forget(self) -> None:
+        """Begin anew to work out where words lead."""
+        self._states.clear()
+        self._steps = 0
+        self._anywhere, self._starting = (self._state([place]) for place in self._starts)
+
+    def remembered(self, state: _State, word: str) -> _State | None:
+        """Work out where a word leads, and remember it."""
+        if self._steps >= MOST:
+            # Whoever is on the way keeps their state; it is forgotten with them.
+            self._forget()
+        self._steps += 1
+        found = state[word] = self.step(state, word)
+        return found
 
     def step(self, state: _State, word: str) -> _State | None:
         """Work out where a word leads."""

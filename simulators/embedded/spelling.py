@@ -17,8 +17,6 @@ SHORTEST: Final = 5
 LONGEST: Final = 18
 MOST: Final = 12
 """Words of a reply that are corrected; a reply with more slips is not one of slips."""
-MOST_SLIPS: Final = 4096
-"""Slips remembered for each situation."""
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -56,36 +54,23 @@ def _misspelt(word: str, one: str, sentence: Sentence, said: Sequence[Said]) -> 
 
 
 def _cue(word: str, view: View) -> str | None:
-    """Return the cue word that is one slip away from a word nobody knows."""
-    known = view.index.slips
-    key = word, view.mask
-    if key not in known:
-        if len(known) >= MOST_SLIPS:
-            known.clear()
-        known[key] = _nearest(word, view)
-    return known[key]
-
-
-def _nearest(word: str, view: View) -> str | None:
-    """Return the first of the slips of a word whose stem is a cue. Few words are near one at all."""
+    """Return the first of the slips of a word nobody knows whose stem is a cue. Few words are near one at all."""
     nearby, weak = view.index.near, weak_stems()
-    met = nearby.keys() & _variants(word)
-    near = frozenset(
-        [one for variant in met for one in nearby[variant].split() if one not in weak and one in view]
-    )
-    return _slip_to(word, near) if near else None
+    near = [one for variant in _variants(word) if variant in nearby for one in nearby[variant].split()]
+    found = [_slip_to(word, one) for one in dict.fromkeys(near) if one not in weak and one in view]
+    return min([slip for slip in found if slip is not None], default=(0, None))[1]
 
 
 @functools.lru_cache(maxsize=2048)
-def _variants(word: str) -> frozenset[str]:
+def _variants(word: str) -> tuple[str, ...]:
     """Return what a word or its stem becomes by losing a letter."""
-    return frozenset((*variants(stem(word)), *variants(word)))
+    return tuple(dict.fromkeys((*variants(stem(word)), *variants(word))))
 
 
-@functools.lru_cache(maxsize=2048)
-def _slip_to(word: str, near: frozenset[str]) -> str | None:
-    """Return the first of the slips of a word with one of these stems. There are hundreds of slips to try."""
-    return next((slip for slip in _slips(word) if stem(slip) in near), None)
+@functools.lru_cache(maxsize=4096)
+def _slip_to(word: str, one: str) -> tuple[int, str] | None:
+    """Return the first of the slips of a word with this stem, and how many come before it: there are hundreds."""
+    return next(((rank, slip) for rank, slip in enumerate(_slips(word)) if stem(slip) == one), None)
 
 
 @functools.lru_cache(maxsize=16384)
