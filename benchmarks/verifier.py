@@ -19,7 +19,7 @@ from empathy_gym.benchmarks.replaying import Played, again, begun, rule_of, scen
 from empathy_gym.envs.strategies import STRATEGIES
 from empathy_gym.envs.strategy import choice
 from empathy_gym.envs.think import parse
-from empathy_gym.rewards.registry import Reward, evaluate, floor_of, make_reward
+from empathy_gym.rewards.registry import Reward, evaluate, floor_of, make_reward, registered_rewards
 from empathy_gym.simulators.config import build_user
 from empathy_gym.simulators.dialogue import Dialogue
 from empathy_gym.simulators.errors import EmpathyGymError, TapeMiss
@@ -28,8 +28,6 @@ from empathy_gym.simulators.rule import TableRule
 from empathy_gym.simulators.scenario import Scenario
 from empathy_gym.simulators.user import User, part_fingerprint
 
-VERIFIED_REWARDS: Final = ("delta", "final")
-"""Rewards that follow from the emotion; others are not recomputed."""
 TOLERANCE: Final = 1e-9
 _CHUNK: Final = 64
 """Episodes whose replies are read afresh at a time."""
@@ -81,7 +79,7 @@ class Report:
         numbers: Values compared: changes, terms, emotions, trust, rewards, endings.
         wrong: Values that did not match.
         unscored: Episodes not scored by a packaged rule, by who scored them; they are not verified.
-        rewards_skipped: Episodes whose reward is not one that can be recomputed.
+        rewards_skipped: Episodes whose reward is not registered: a record does not name code that is run.
         readings: Values compared with a fresh reading: levels, kinds, items, evidence, lines.
         misread: Those that did not match.
         readings_skipped: Episodes that were not read afresh, by reason.
@@ -107,8 +105,9 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether something was verified and all of it held."""
-        return self.episodes > 0 and not (self.damaged or self.mismatches or self.wrong or self.misread)
+        """Whether something was verified and all of it held, and whatever was to be read afresh was."""
+        bad = self.damaged or self.mismatches or self.wrong or self.misread or self.readings_skipped
+        return self.episodes > 0 and not bad
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,15 +191,21 @@ class Verifier:
         same_voice = speaker == self._voice or (
             speaker.startswith("authored") and self._voice.startswith("authored")
         )
+        yield same(None, "rule_hash", record.rule_hash, rule.hash)
+        yield same(None, "fingerprint", parts.get("rule"), rule.fingerprint)
+        for name, recorded, given in _given(record):
+            yield same(0, name, recorded, given)
         dialogue = begun(user, record, scenario_of(record.scenario, self._extra))
         yield same(0, "trust", record.initial.trust, dialogue.state.trust)
         yield same(0, "opening", record.opening, dialogue.last_line)
-        reward = make_reward(record.reward) if record.reward in VERIFIED_REWARDS else None
+        reward = make_reward(record.reward) if record.reward in registered_rewards() else None
         self.report.rewards_skipped += reward is None
         for number, turn in enumerate(record.turns, 1):
             if dialogue.ended:
                 yield Mismatch(where, episode, number, "outcome", None, dialogue.outcome)
                 break
+            for name, missing in _missing(record, number - 1):
+                yield Mismatch(where, episode, number, name, None, missing) if missing else None
             before = dialogue
             dialogue = again(user, played, before, turn)
             if turn.heard is not None and turn.appraisal is not None:
@@ -275,6 +280,35 @@ def _answers(reader: User, items: Sequence[_Said]) -> list[Dialogue | TapeMiss]:
         if len(items) == 1:
             return [miss]
         return [answer for item in items for answer in _answers(reader, [item])]
+
+
+def _given(record: EpisodeRecord) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (name, recorded, given) of what the environment was made with, as far as the record tells it."""
+    resumed = bool(record.turns) and record.turns[0].reward is None
+    given = record.env_kwargs
+    yield "reward", record.reward, given.get("reward", "delta")
+    yield "difficulty", record.difficulty, given.get("difficulty") or record.difficulty
+    yield "max_turns", record.max_turns, given.get("max_turns") or record.max_turns
+    emotion = given.get("initial_emotion")
+    # A dialogue that was gone on with keeps the emotion it began with.
+    if emotion is not None and not resumed:
+        yield "initial.emotion", record.initial.emotion, emotion
+
+
+def _missing(record: EpisodeRecord, at: int) -> Iterator[tuple[str, str | None]]:
+    """Yield (name, what should be there) of what a turn cannot lack; nothing should where it lacks nothing.
+
+    A reply that was scored was heard and answered; one that was taken while the record was kept has a reward and, if
+    no fault came of it, the action.
+    """
+    turn = record.turns[at]
+    scored = turn.appraisal is not None
+    yield "heard", "the words that were read" if scored and turn.heard is None else None
+    yield "line", "the user's answer" if scored and turn.line is None else None
+    kept = turn.action is not None or (at > 0 and record.turns[at - 1].reward is not None)
+    yield "reward", "a number" if kept and turn.reward is None else None
+    silent = turn.action is None and turn.reward is not None and not turn.faults
+    yield "action", "what the policy wrote" if silent else None
 
 
 def _values(

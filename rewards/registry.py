@@ -70,6 +70,12 @@ def register(name: str, factory: Callable[[], Reward]) -> None:
         _factories[name] = factory
 
 
+def registered_rewards() -> tuple[str, ...]:
+    """Return the names of the rewards that are registered, sorted."""
+    with _lock:
+        return tuple(sorted(_factories))
+
+
 def make_reward(spec: str) -> Reward:
     """Return a reward by its registered name, or by ``"module:attr"``.
 

@@ -102,11 +102,12 @@ class User:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Kinds and content hashes of the three parts, as one line."""
-        return ";".join(
-            f"{role}={part_fingerprint(part)}"
-            for role, part in (("perceiver", self.perceiver), ("rule", self.rule), ("speaker", self.speaker))
-        )
+        """Kinds and content hashes of the three parts and of the bundled users, as one line."""
+        from empathy_gym.simulators.library.compiler import library_hash
+
+        parts = {"perceiver": self.perceiver, "rule": self.rule, "speaker": self.speaker}
+        named = [f"{role}={part_fingerprint(part)}" for role, part in parts.items()]
+        return ";".join([*named, f"library={library_hash()[:12]}"])
 
     def begin(self, requests: Sequence[BeginRequest]) -> list[Dialogue]:
         """Start dialogues. Calls no model: openings are authored.

@@ -100,6 +100,60 @@ def test_final_rewards_are_recomputed_too(tmp_path, bench):
     assert only_mismatch(verify(file)).field == "reward_terms.final"
 
 
+def test_every_registered_reward_is_recomputed(tmp_path, bench):
+    bench(tmp_path, "scripted:listener", limit=2, reward="delta+success")
+    report = verify(tmp_path)
+    assert report.ok and report.rewards_skipped == 0
+    file = change(tmp_path, lambda record: record["turns"][-1]["reward_terms"].update(success=1.0))
+    assert only_mismatch(verify(file)).field == "reward_terms.success"
+
+
+FORGED = {
+    "reward": lambda record: record.update(reward="final"),
+    "difficulty": lambda record: record["env_kwargs"].update(difficulty="hard"),
+    "max_turns": lambda record: record["env_kwargs"].update(max_turns=3),
+    "initial.emotion": lambda record: record["env_kwargs"].update(initial_emotion=7),
+    "rule_hash": lambda record: record.update(rule_hash=record["rule_hash"][:2]),
+    "fingerprint": lambda record: record.update(
+        fingerprint=record["fingerprint"].replace("rule=", "rule=my-")
+    ),
+}
+"""What a record says of itself, made to say something else."""
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_record_that_contradicts_itself_is_found(run, name):
+    assert only_mismatch(verify(change(run, FORGED[name]))).field == name
+
+
+@pytest.mark.parametrize("name", ["heard", "line", "action", "reward"])
+def test_what_a_scored_turn_cannot_lack_is_missed(run, name):
+    file = change(run, lambda record: record["turns"][1].update({name: None}))
+    found = only_mismatch(verify(file))
+    assert (found.turn, found.field, found.recorded) == (2, name, None)
+
+
+def test_words_taken_out_do_not_keep_levels_from_being_read_afresh(run):
+    """Where nothing is left to be read, whatever levels stand there would pass."""
+
+    def edit(record):
+        for turn in record["turns"]:
+            turn.update(heard=None, action=None)
+
+    assert not verify(change(run, edit), perceive=True).ok
+
+
+def test_who_cannot_be_read_afresh_does_not_pass(run):
+    def edit(record):
+        reader = record["fingerprint"].partition(";")[0]
+        record["fingerprint"] = record["fingerprint"].replace(reader, "perceiver=somebody@else")
+
+    file = change(run, edit)
+    assert verify(file).ok
+    report = verify(file, perceive=True)
+    assert not report.ok and report.readings_skipped == {"somebody@else": 1} and not report.mismatches
+
+
 def test_a_level_that_changes_no_number_is_found_by_reading_afresh(run):
     def edit(record):
         record["turns"][0]["appraisal"]["evidence"] = {"warmth": "made up"}
