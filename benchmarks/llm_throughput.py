@@ -22,7 +22,7 @@ import empathy_gym  # noqa: F401  (registers the environments)
 from empathy_gym.benchmarks.throughput import rates, varied_replies, vector_rates
 from empathy_gym.simulators.config import SimulatorConfig
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, derive_seed
-from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest
+from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, model_of, revision_of
 from empathy_gym.simulators.engines.ledger import Ledger
 from empathy_gym.simulators.library.compiler import load_scenarios
 from empathy_gym.simulators.llm.compose import check, composed, engine_of
@@ -140,7 +140,7 @@ class Watched:
     inside: float = 0.0
 
     def __post_init__(self) -> None:
-        self.model, self.revision = self.engine.model, self.engine.revision
+        self.model, self.revision = model_of(self.engine), revision_of(self.engine)
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """Complete, and note requests, replies and time."""
@@ -187,7 +187,7 @@ def measure_model(config: SimulatorConfig, users: int, turns: int, alone: int) -
     rate_alone = sum(count for _, count in parts) / sum(spent for spent, _ in parts)
     used = [reply.usage for reply in together.replies]
     return ModelSpeed(
-        model=engine.model,
+        model=model_of(engine),
         users=users,
         turns=taken,
         requests=len(together.replies),

@@ -22,7 +22,7 @@ from empathy_gym.benchmarks.summary import UNQUALIFIED
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.config import SimulatorConfig
 from empathy_gym.simulators.dialogue import Fault, PerceptionRequest
-from empathy_gym.simulators.engines.base import ChatEngine
+from empathy_gym.simulators.engines.base import ChatEngine, model_of, revision_of
 from empathy_gym.simulators.engines.ledger import Ledger, Prices
 from empathy_gym.simulators.errors import ConfigError, RecordError
 from empathy_gym.simulators.library.compiler import load_scenarios
@@ -281,8 +281,8 @@ def check(
     defined = [value for value in kappa.values() if value is not None]
     faults = sum(isinstance(r, Fault) for r in readings) + _faults(later) - _faults(read) + _faults(said)
     return Report(
-        model=engine.model,
-        revision=engine.revision,
+        model=model_of(engine),
+        revision=revision_of(engine),
         fingerprint=user.fingerprint,
         examples=len(examples),
         kappa=kappa,

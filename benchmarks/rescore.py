@@ -22,7 +22,7 @@ from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.config import build_user
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, Fault, derive_seed, perception_request
 from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
-from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest
+from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, model_of, revision_of
 from empathy_gym.simulators.engines.ledger import Counted, Ledger
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.llm.direct import DirectJudge, DirectRule
@@ -166,7 +166,7 @@ class Chunked:
 
     def __init__(self, engine: ChatEngine, size: int) -> None:
         self.engine, self.size = engine, size
-        self.model, self.revision = engine.model, engine.revision
+        self.model, self.revision = model_of(engine), revision_of(engine)
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """Complete in chunks."""
@@ -307,7 +307,7 @@ def _row(
     injection = _mean(_raised(reference, attacked), [i.dialogue.scenario for i in items for _ in ATTACKS])
     return Variance(
         method=method,
-        model="-" if engine is None else engine.model,
+        model="-" if engine is None else model_of(engine),
         replies=len(items),
         faults=sum(change is None for run in scored for change in run) / sum(map(len, scored)),
         **{name: {c: found[0] for c, found in row.items()} for name, row in figures.items()},

@@ -188,6 +188,8 @@ class User:
         before, source, turn = dialogue.state, dialogue.source, dialogue.turn + 1
         last = turn >= dialogue.max_turns
         change = self.rule.apply(source, before, appraisal, last)
+        if type(self.rule) is not TableRule:
+            change = settled(self.rule, before, change, last)
         state = change.state
         disclose: tuple[Fact, ...] = ()
         if state.disclosed != before.disclosed:
@@ -204,6 +206,38 @@ class User:
             outcome="failure" if appraisal.guard == "policy_harm" else ending(before, state, last),
             seed=derive_seed(dialogue.seed, dialogue.scenario, turn, "speak"),
         )
+
+
+def settled(rule: Rule, before: UserState, change: EmotionChange, last: bool) -> EmotionChange:
+    """Return what a rule of one's own decided, within what holds of every user.
+
+    The emotion stays in 0..100, what is cut off being the term ``clamp``; and who is well, and has replies left, says so
+    and is let go.
+
+    Raises:
+        ConfigError: If the change or the emotion is no integer, or they do not belong together.
+    """
+    name = type(rule).__qualname__
+    for what, value in (("change", change.change), ("emotion", change.state.emotion)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ConfigError(
+                f"The rule {name} returned the {what} {value!r}, a {type(value).__name__}; it must be an integer."
+            )
+    reached = before.emotion + change.change
+    emotion = min(100, max(0, reached))
+    if change.state.emotion not in (before.emotion, reached, emotion):
+        raise ConfigError(
+            f"The rule {name} returned the change {change.change} at emotion {before.emotion}, and a state with emotion "
+            f"{change.state.emotion}; the state's emotion must be {emotion}."
+        )
+    terms = dict(change.terms)
+    if emotion != reached:
+        terms["clamp"] = terms.get("clamp", 0) + emotion - reached
+    state = dataclasses.replace(change.state, emotion=emotion)
+    if emotion >= SUCCESS_EMOTION and not last and state.leaving is None:
+        beats = dict.fromkeys((*state.beats, "leave:success"))
+        state = dataclasses.replace(state, leaving="success", beats=tuple(beats))
+    return EmotionChange(emotion - before.emotion, terms, state)
 
 
 def ending(before: UserState, after: UserState, last: bool) -> Outcome | None:

@@ -7,7 +7,14 @@ from typing import Any, Final
 
 from empathy_gym.agents.policy import Conversation, Reply
 from empathy_gym.simulators.dialogue import derive_seed
-from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest
+from empathy_gym.simulators.engines.base import (
+    ChatEngine,
+    ChatReply,
+    ChatRequest,
+    close,
+    model_of,
+    revision_of,
+)
 from empathy_gym.simulators.errors import ConfigError, unknown_name
 
 KINDS: Final = ("openai", "vllm", "hf")
@@ -60,7 +67,8 @@ class EnginePolicy:
     @property
     def fingerprint(self) -> str:
         """The model, its revision and how it is sampled; no address and no key."""
-        name = f"{self.engine.model}@{self.engine.revision}" if self.engine.revision else self.engine.model
+        model, revision = model_of(self.engine), revision_of(self.engine)
+        name = f"{model}@{revision}" if revision else model
         sampling = f"temperature={self.temperature:g}, top_p={self.top_p:g}, max_tokens={self.max_tokens}"
         stop = f", stop={list(self.stop)}" if self.stop else ""
         return f"{type(self.engine).__name__}:{name} ({sampling}, seed={self.seed}{stop})"
@@ -71,7 +79,7 @@ class EnginePolicy:
 
     def close(self) -> None:
         """Close the engine."""
-        self.engine.close()
+        close(self.engine)
 
     def _request(self, conversation: Conversation) -> ChatRequest:
         system = [{"role": "system", "content": conversation.instruction}] if conversation.instruction else []

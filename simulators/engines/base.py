@@ -72,18 +72,27 @@ class ChatReply:
 class ChatEngine(Protocol):
     """Completes batches of requests.
 
-    Attributes:
-        model: Name of the model.
-        revision: Revision or content hash of the model, or the empty string if it cannot be known.
+    One method is enough. What else an engine may have: `model`, the name of its model (`model_of`); `revision`, a
+    revision or content hash of it (`revision_of`); `close()`, which frees what it holds, and nothing the second time.
     """
-
-    model: str
-    revision: str
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """Return one reply for each request, in order; a failure is a reply with `error`, never a hang."""
         ...
 
-    def close(self) -> None:
-        """Free what the engine holds. Closing twice does nothing."""
-        ...
+
+def model_of(engine: ChatEngine) -> str:
+    """Return the name of an engine's model; that of its class where it tells none."""
+    return str(getattr(engine, "model", None) or type(engine).__qualname__)
+
+
+def revision_of(engine: ChatEngine) -> str:
+    """Return the revision or content hash of an engine's model; the empty string where it tells none."""
+    return str(getattr(engine, "revision", None) or "")
+
+
+def close(engine: ChatEngine) -> None:
+    """Free what an engine holds, if there is anything to free."""
+    closing = getattr(engine, "close", None)
+    if closing is not None:
+        closing()

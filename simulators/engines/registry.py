@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from empathy_gym.simulators.engines.base import ChatEngine
+from empathy_gym.simulators.engines.base import ChatEngine, close
 from empathy_gym.simulators.errors import ConfigError, MissingExtraError, unknown_name
 
 _OPENAI: Final = re.compile(r"(?P<model>.+?)@(?P<urls>https?://.+)", re.DOTALL)
@@ -123,7 +123,7 @@ def close_all() -> None:
         engines = [slot.engine for slot in _slots.values() if slot.engine is not None]
         _slots.clear()
     for engine in engines:
-        engine.close()
+        close(engine)
 
 
 def _key(spec: str, options: Mapping[str, Any]) -> str:

@@ -24,7 +24,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest
+from empathy_gym.simulators.engines.base import (
+    ChatEngine,
+    ChatReply,
+    ChatRequest,
+    close,
+    model_of,
+    revision_of,
+)
 from empathy_gym.simulators.engines.tape_store import TapeStore, acquire, release
 from empathy_gym.simulators.errors import ConfigError, EngineError, RecordError, TapeMiss, unknown_name
 
@@ -134,7 +141,7 @@ class Tape:
         if self._pid == os.getpid():
             release(self._store)
         if self.engine is not None:
-            self.engine.close()
+            close(self.engine)
 
     def _open_store(self) -> TapeStore:
         if self._closed:
@@ -146,7 +153,7 @@ class Tape:
 
     def _identity(self, model: str | None, revision: str | None) -> tuple[str, str]:
         if self.engine is not None:
-            return self.engine.model, self.engine.revision
+            return model_of(self.engine), revision_of(self.engine)
         known: list[tuple[str, str]] = self._store.models()
         fitting = [m for m in known if model in (None, m[0]) and revision in (None, m[1])]
         if len(fitting) == 1:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, ErrorKind
+from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, ErrorKind, model_of
 from empathy_gym.simulators.errors import EngineError
 from empathy_gym.simulators.llm.fence import shown
 
@@ -120,7 +120,7 @@ def _complete(
         counts.add("requests", len(asked))
     replies = engine.complete(list(asked.values()))
     if len(replies) != len(asked):
-        raise EngineError(f"{engine.model} got {len(asked)} requests and gave {len(replies)} replies.")
+        raise EngineError(f"{model_of(engine)} got {len(asked)} requests and gave {len(replies)} replies.")
     return dict(zip(asked, replies, strict=True))
 
 

@@ -25,7 +25,7 @@ from empathy_gym.simulators.dialogue import (
     PerceptionRequest,
     UserState,
 )
-from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest
+from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, model_of, revision_of
 from empathy_gym.simulators.errors import ConfigError, EngineError
 from empathy_gym.simulators.llm.answers import load_object
 from empathy_gym.simulators.llm.asking import BadAnswer, Counts, Failure, Question, ask
@@ -71,9 +71,9 @@ class DirectJudge:
         self.engine, self.choices, self.repairs, self.prompt = engine, choices, repairs, prompt
         self.counts = Counts()
         form = "choices" if choices else "json"
-        revision = engine.revision or "unknown"
+        revision = revision_of(engine) or "unknown"
         self.fingerprint = (
-            f"direct-v{VERSION}-{form}-{repairs}@{prompts_hash(prompt)}+{engine.model}@{revision}"
+            f"direct-v{VERSION}-{form}-{repairs}@{prompts_hash(prompt)}+{model_of(engine)}@{revision}"
         )
 
     def perceive(self, items: Sequence[PerceptionRequest]) -> list[Appraisal | Fault]:

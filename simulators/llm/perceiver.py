@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol
 from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.dialogue import Fault, PerceptionRequest
 from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
-from empathy_gym.simulators.engines.base import ChatEngine, ChatReply
+from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, model_of, revision_of
 from empathy_gym.simulators.llm.answers import FIELDS, Form, Levels, read_compact, read_json
 from empathy_gym.simulators.llm.asking import Counts, Failure, Question, ask
 from empathy_gym.simulators.llm.prompts import load_prompt, prompts_hash
@@ -68,7 +68,7 @@ class RubricPerceiver:
         back = "+fallback-embedded" if fallback is not None else ""
         self.fingerprint = (
             f"rubric-v{VERSION}-{form}-{repairs}@{prompts_hash(prompt)}+{self._code.fingerprint}"
-            f"+{engine.model}@{engine.revision or 'unknown'}{back}"
+            f"+{model_of(engine)}@{revision_of(engine) or 'unknown'}{back}"
         )
 
     def perceive(self, items: Sequence[PerceptionRequest]) -> list[Appraisal | Fault]:

@@ -15,7 +15,7 @@ from typing import Final
 
 from empathy_gym.simulators.dialogue import Fault, SpeakRequest, derive_seed
 from empathy_gym.simulators.embedded.speaker import AuthoredSpeaker, reaction_of
-from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest
+from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, model_of, revision_of
 from empathy_gym.simulators.llm import guards
 from empathy_gym.simulators.llm.asking import BadAnswer, Counts, Failure, Question, ask
 from empathy_gym.simulators.llm.fence import fence, mark_of
@@ -54,7 +54,7 @@ class RolePlaySpeaker:
         checked = content_hash([VERSION, guards.data_text()])[:8]
         self.fingerprint = (
             f"roleplay-v{VERSION}-t{temperature:g}-s{seed}-{repairs}@{prompts_hash('roleplay')}-{checked}"
-            f"+{engine.model}@{engine.revision or 'unknown'}"
+            f"+{model_of(engine)}@{revision_of(engine) or 'unknown'}"
         )
 
     def speak(self, items: Sequence[SpeakRequest]) -> list[str | Fault]:

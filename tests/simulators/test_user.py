@@ -24,7 +24,7 @@ from empathy_gym.simulators.dialogue import (
 from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
 from empathy_gym.simulators.embedded.speaker import AuthoredSpeaker
 from empathy_gym.simulators.errors import ConfigError, EngineError, TapeMiss
-from empathy_gym.simulators.library.compiler import PARTS, load_scenarios
+from empathy_gym.simulators.library.compiler import PARTS, library_hash, load_scenarios
 from empathy_gym.simulators.rule import TableRule
 from empathy_gym.simulators.scenario import Scenario
 from empathy_gym.simulators.user import User, ending, with_format_failure
@@ -447,13 +447,66 @@ def test_a_part_without_its_method_is_refused(parts, says) -> None:
 def test_another_rule_is_scored_by_itself() -> None:
     user = User(Scripted(), Flat(), AuthoredSpeaker())
     assert user.scored_by == "custom" and take(user, begin(user), GOOD).scored_by == "custom"
-    assert user.fingerprint.count(";") == 2 and "rule=" in user.fingerprint and "Flat@" in user.fingerprint
+    assert user.fingerprint.count(";") == 3 and "rule=" in user.fingerprint and "Flat@" in user.fingerprint
 
 
-def test_the_fingerprint_names_the_three_parts_and_their_contents() -> None:
+class Steps:
+    """A rule that moves by a number, and says what it likes of the state."""
+
+    def __init__(self, change: Any, emotion: Any = None) -> None:
+        self.change, self.emotion = change, emotion
+
+    def apply(self, scenario: Scenario, state: UserState, appraisal: Appraisal, last: bool) -> EmotionChange:
+        emotion = state.emotion + self.change if self.emotion is None else self.emotion
+        after = dataclasses.replace(state, turn=state.turn + 1, emotion=emotion)
+        return EmotionChange(self.change, {"mine": self.change}, after)
+
+
+@pytest.mark.parametrize(
+    ("change", "emotion", "terms"), [(130, 100, {"mine": 130, "clamp": -70}), (-50, 0, None)]
+)
+def test_an_emotion_stays_in_its_bounds_whatever_the_rule(change, emotion, terms) -> None:
+    user = User(Scripted(), Steps(change), AuthoredSpeaker())
+    before = begin(user, initial_emotion=40)
+    after = take(user, before, GOOD)
+    assert after.emotion == emotion and after.terms[-1] == (terms or {"mine": -50, "clamp": 10})
+    assert sum(after.terms[-1].values()) == emotion - before.emotion
+
+
+def test_a_rule_that_says_only_the_change_moves_the_emotion() -> None:
+    user = User(Scripted(), Steps(7, emotion=40), AuthoredSpeaker())
+    assert take(user, begin(user, initial_emotion=40), GOOD).emotion == 47
+
+
+def test_who_is_well_says_so_and_is_let_go_whatever_the_rule() -> None:
+    user = User(Scripted(), Steps(30), AuthoredSpeaker())
+    well = take(user, begin(user, initial_emotion=80), GOOD)
+    assert (well.state.leaving, well.state.beats, well.outcome) == ("success", ("leave:success",), None)
+    assert take(user, well, GOOD).outcome == "success"
+    assert take(user, begin(user, initial_emotion=80, max_turns=1), GOOD).outcome == "success"
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        (Steps(0.5), "The rule Steps returned the change 0.5, a float; it must be an integer"),
+        (Steps(True), "a bool; it must be an integer"),
+        (Steps(1, emotion=40.0), "the emotion 40.0, a float"),
+        (Steps(5, emotion=12), "the state's emotion must be 45"),
+    ],
+)
+def test_a_rule_that_contradicts_itself_is_named(rule, says) -> None:
+    user = User(Scripted(), rule, AuthoredSpeaker())
+    with pytest.raises(ConfigError, match=says):
+        take(user, begin(user, initial_emotion=40), GOOD)
+
+
+def test_the_fingerprint_names_the_three_parts_the_library_and_their_contents() -> None:
     table = copy.deepcopy(dict(TableRule().table))
     table["debt"] += 1
     rules = (TableRule(), TableRule(), TableRule(table))
     one, same, other = (User(EmbeddedPerceiver(), rule, AuthoredSpeaker()) for rule in rules)
     assert one.fingerprint == same.fingerprint != other.fingerprint
-    assert [part.split("=")[0] for part in one.fingerprint.split(";")] == ["perceiver", "rule", "speaker"]
+    parts = dict(part.split("=") for part in one.fingerprint.split(";"))
+    assert list(parts) == ["perceiver", "rule", "speaker", "library"]
+    assert library_hash().startswith(parts["library"]) and len(parts["library"]) == 12

@@ -185,4 +185,4 @@ def test_the_fingerprint_names_models_prompts_and_sampling():
         for more in ({}, {"answer": "compact"}, {"temperature": 0.2}, {"seed": 4}, {"perceiver": "direct"})
     ]
     assert len(set(prints)) == 5 and all("scripted:agreeable@1" in text for text in prints)
-    assert all(text.count(";") == 2 for text in prints)
+    assert all(text.count(";") == 3 for text in prints)
