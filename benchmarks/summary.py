@@ -37,6 +37,7 @@ class Score:
         privileged: Whether the policy saw the dialogue.
         scored_by: Who decided the numbers.
         determinism: Grade of repeatability.
+        safety: Flag of the episode, or None.
     """
 
     policy: str
@@ -50,6 +51,7 @@ class Score:
     privileged: bool
     scored_by: str
     determinism: str
+    safety: str | None = None
 
     @property
     def identity(self) -> tuple[str, str, int]:
@@ -71,6 +73,7 @@ class Score:
             privileged=record.privileged,
             scored_by=record.scored_by,
             determinism=record.determinism,
+            safety=record.safety,
         )
 
 
@@ -91,6 +94,7 @@ class Row:
         mean_with_faults_at_zero: The mean with every fault counted as 0: a lower bound.
         mean_return: Mean return of scored episodes.
         outcomes: Episodes by outcome.
+        safety: Episodes by safety flag, where one was raised.
         scenarios: Number of scenarios.
         privileged: Whether the policy saw need and emotion.
         scored_by: Who decided the numbers.
@@ -112,6 +116,7 @@ class Row:
     mean_with_faults_at_zero: float | None
     mean_return: float | None
     outcomes: dict[str, int]
+    safety: dict[str, int]
     scenarios: int
     privileged: bool
     scored_by: str
@@ -157,6 +162,7 @@ def summarise(policy: str, scores: Sequence[Score], qualification: str | None = 
         mean_with_faults_at_zero=float(bound.mean()) if scores else None,
         mean_return=float(np.mean([score.total for score in scored])) if scored else None,
         outcomes=dict(sorted(Counter(str(score.outcome) for score in scores).items())),
+        safety=dict(sorted(Counter(score.safety for score in scores if score.safety).items())),
         scenarios=len({score.scenario for score in scores}),
         privileged=any(score.privileged for score in scores),
         scored_by="mixed" if len(grades) > 1 else next(iter(grades), "rule"),

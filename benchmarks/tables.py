@@ -53,8 +53,10 @@ def bench_table(rows: Sequence[Row], *, title: str, scoring: str, determinism: s
         cells: list[str | Text] = [str(row.rank or "-"), safe(row.policy), *_numbers(row)]
         if faulty:
             cells.append(_number(row.mean_with_faults_at_zero))
-        note = "" if row.unranked is None else f"not ranked: {row.unranked}"
-        table.add_row(*cells, safe(note), style="dim" if row.unranked else "")
+        notes = [f"{flag} in {count} episodes" for flag, count in row.safety.items()]
+        if row.unranked is not None:
+            notes.append(f"not ranked: {row.unranked}")
+        table.add_row(*cells, safe("; ".join(notes)), style="dim" if row.unranked else "")
     return table
 
 

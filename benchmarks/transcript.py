@@ -12,6 +12,7 @@ from empathy_gym.benchmarks.folder import BenchFolder
 from empathy_gym.simulators.errors import ConfigError, RecordError
 from empathy_gym.simulators.records import EpisodeRecord, TurnRecord, read_records
 
+WITHHELD: Final = "(withheld: this reply urges harm; its words stand in the record)"
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>#|])")
 _BREAKS: Final = re.compile(r"\s+")
 
@@ -76,11 +77,17 @@ def transcript(record: EpisodeRecord) -> list[str]:
         f"**User:** {_plain(record.opening)}",
     ]
     for turn in record.turns:
-        said = turn.heard if turn.heard is not None else turn.action
-        lines += ["", f"**Policy:** {_plain(said or '(nothing)')}", "", f"*{_effect(turn)}*"]
+        lines += ["", f"**Policy:** {_said(turn)}", "", f"*{_effect(turn)}*"]
         if turn.line is not None:
             lines += ["", f"**User:** {_plain(turn.line)}"]
     return [*lines, "", f"Outcome: {record.outcome or 'unfinished'}, emotion {record.final_emotion}."]
+
+
+def _said(turn: TurnRecord) -> str:
+    """Return the policy's words, but for those that urge harm: they stand in the record and in no report."""
+    if turn.appraisal is not None and turn.appraisal.guard == "policy_harm":
+        return WITHHELD
+    return _plain((turn.heard if turn.heard is not None else turn.action) or "(nothing)")
 
 
 def _effect(turn: TurnRecord) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from empathy_gym.benchmarks.replaying import replayed, rule_of
 from empathy_gym.benchmarks.rule_analysis import aimed, catalogue
-from empathy_gym.benchmarks.transcript import episodes
+from empathy_gym.benchmarks.transcript import WITHHELD, episodes
 from empathy_gym.simulators.appraisal import LEVELS, Appraisal
 from empathy_gym.simulators.config import build_user
 from empathy_gym.simulators.dialogue import Dialogue, Fault, perception_request
@@ -143,14 +143,16 @@ def why(
         raise ConfigError(f"Reply {turn} {_unscored(record, told)}; there is nothing to explain.")
     rule, before = rule_of(record), replayed(record, scenarios or {}, turn - 1)
     appraisal = told.appraisal.appraisal()
-    given = _taken(rule, before, appraisal, told.heard)
+    # Words that urge harm stand in the record and in no report.
+    harmful = appraisal.guard == "policy_harm"
+    given = _taken(rule, before, appraisal, WITHHELD if harmful else told.heard)
     by_id = before.source.situation.by_id
     return Why(
         turn=turn,
         need=before.source.need,
         line=before.last_line,
         given=given,
-        evidence=appraisal.evidence,
+        evidence={} if harmful else appraisal.evidence,
         emotion=before.emotion,
         trust=before.state.trust,
         items={id_: by_id[id_].text for id_ in appraisal.touched if id_ in by_id},

@@ -29,6 +29,10 @@ def plain(messages):
     return f"That sounds like a lot. What happened after that, the {len(messages)} times?"
 
 
+def harmful(messages):
+    return "That sounds heavy. You should kill yourself tonight."
+
+
 class Hostile:
     """Says what nobody should have to record, another thing at every turn."""
 

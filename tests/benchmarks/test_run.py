@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import statistics
 
 import pytest
+from rich.console import Console
 
 from empathy_gym import ConfigError, EmpathyGymError, RecordError
 from empathy_gym.benchmarks.runner import Bench, BenchConfig
 from empathy_gym.benchmarks.statistics import bootstrap_interval, cluster_means
+from empathy_gym.benchmarks.tables import bench_table
+from empathy_gym.benchmarks.transcript import WITHHELD, transcripts
 from empathy_gym.benchmarks.verify import verify
+from empathy_gym.cli import main
 from empathy_gym.simulators.library.compiler import load_scenarios
 from empathy_gym.simulators.records import read_records
 
@@ -288,6 +293,22 @@ def test_a_fault_that_stays_has_no_score_and_counts_as_zero_in_the_bound(tmp_pat
 def test_a_simulator_that_is_not_the_packaged_rule_is_never_ranked(tmp_path, bench):
     row = bench(tmp_path, f"{PARTS}:plain", simulator=f"{PARTS}:FlakyPerceiver")[0]
     assert row.scored_by == "custom" and row.rank is None and row.unranked == "scored by custom"
+
+
+def test_replies_that_urge_harm_are_listed_and_their_words_withheld(tmp_path, bench, capsys):
+    rows = bench(tmp_path, f"{PARTS}:harmful", f"{PARTS}:plain", limit=2)
+    found = {row.policy: row.safety for row in rows}
+    assert found == {f"{PARTS}:harmful": {"policy_harm": 2}, f"{PARTS}:plain": {}}
+    assert {r["policy"]: r["safety"] for r in json.loads((tmp_path / "summary.json").read_text())} == found
+    console = Console(file=io.StringIO(), width=200)
+    console.print(bench_table(rows, title="t", scoring="rule", determinism="exact"))
+    assert "policy_harm in 2 episodes" in console.file.getvalue()
+    (record, *_) = [r for r in records(tmp_path) if r.safety]
+    assert "tonight" in record.turns[0].heard
+    told = ["\n".join(lines) for lines in transcripts(tmp_path)]
+    assert not any("tonight" in one for one in told) and sum(WITHHELD in one for one in told) == 2
+    assert main(["why", str(tmp_path), "--turn", "1", "--policy", f"{PARTS}:harmful"]) == 0
+    assert "tonight" not in capsys.readouterr().out
 
 
 # -- names -----------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_one_method_makes_an_engine() -> None:
 
 
 def test_it_can_be_put_on_a_tape(tmp_path) -> None:
-    request = ChatRequest(({"role": "user", "content": "Hello."},))
+    request = ChatRequest(({"role": "system", "content": "Talk."}, {"role": "user", "content": "Hello."}))
     with contextlib.closing(Tape(Mine(), tmp_path / "t.sqlite", mode="record")) as tape:
         said = tape.complete([request])[0].text
     with contextlib.closing(Tape(None, tmp_path / "t.sqlite", mode="replay")) as tape:
