@@ -191,6 +191,8 @@ def load_policy(spec: str) -> Policy | PrivilegedPolicy:
     """
     from empathy_gym.agents.policies import SCRIPTED, make_scripted
 
+    if not isinstance(spec, str):
+        raise ConfigError(f"The policy is a {type(spec).__name__}; it must be a name. {VALID}")
     kind, _, rest = spec.partition(":")
     if kind == "scripted":
         return make_scripted(rest)

@@ -50,7 +50,7 @@ def require(module: str, extra: str) -> Any:
         if error.name is not None and error.name.split(".")[0] != module.split(".")[0]:
             raise
         raise MissingExtraError(
-            f"{module!r} is not installed. Install it with: pip install 'empathy-gym[{extra}]'"
+            f"{module.partition('.')[0]!r} is not installed. Install it with: pip install 'empathy-gym[{extra}]'"
         ) from None
 
 

@@ -220,6 +220,7 @@ def validate(
     *,
     line: int | None = None,
     text: str | None = None,
+    at: Loc = (),
     also: Iterable[Problem] = (),
     loosely: Callable[[Any], Iterable[Problem]] | None = None,
 ) -> Model:
@@ -231,6 +232,7 @@ def validate(
         path: Its file, for messages.
         line: Its line, if it is one line of many.
         text: Its YAML text, from which the line of each field is found.
+        at: Where in that text it stands, if it is not the whole of it.
         also: Problems found otherwise; one that the model finds, too, is told once.
         loosely: Finds further ones in a document that the model has found wrong.
 
@@ -248,7 +250,7 @@ def validate(
     root = None if text is None else yaml.compose(text, Loader=_Loader)
     told = []
     for loc, message in problems[:MAX_PROBLEMS]:
-        where = line if root is None else _line_of(root, loc)
+        where = line if root is None else _line_of(root, (*at, *loc))
         told.append(f"{path}{f':{where}' if where else ''}: {_field(data, loc)}: {message}")
     if len(problems) > MAX_PROBLEMS:
         told.append(f"{path}: and {len(problems) - MAX_PROBLEMS:,} more problems")

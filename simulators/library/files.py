@@ -1,6 +1,7 @@
 """An author's own files: what stands in them, and every problem of all of them at once.
 
-A YAML file holds a situation or a temperament, a JSON Lines file one scenario a line.
+A YAML file holds a situation, a temperament, or scenarios: one, or a list of them. A JSON Lines file holds one scenario a
+line.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Brought:
     Attributes:
         situations: Of YAML files.
         temperaments: Of YAML files that lie beside them.
-        scenarios: Of JSON Lines files.
+        scenarios: Of JSON Lines files, and of YAML files that hold them.
         problems: Everything that is wrong, one line each.
     """
 
@@ -56,6 +57,13 @@ class _Document:
     def is_temperament(self) -> bool:
         return isinstance(self.data, dict) and "reactions" in self.data and "situation" not in self.data
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it holds scenarios, as a line of JSON Lines does."""
+        return isinstance(self.data, list) or (
+            isinstance(self.data, dict) and "persona" in self.data and "need" in self.data
+        )
+
 
 def read_files(paths: Sequence[Path]) -> Brought:
     """Return what files hold; nothing is raised for what is wrong with them."""
@@ -74,7 +82,9 @@ def read_files(paths: Sequence[Path]) -> Brought:
     own = any(document.is_temperament for document in documents)
     for document in documents:
         try:
-            if document.is_temperament:
+            if document.is_compiled:
+                _read_compiled(document, found)
+            elif document.is_temperament:
                 found.temperaments.append((as_temperament(document), str(document.path)))
             else:
                 found.situations.append((as_situation(document, own), str(document.path)))
@@ -131,6 +141,34 @@ def _read_scenarios(path: Path, found: Brought) -> None:
             wrong += 1
             if wrong == MAX_PROBLEMS:
                 found.problems.append(f"{path}: {wrong} broken lines; the rest was not looked at.")
+                return
+
+
+def _read_compiled(document: _Document, found: Brought) -> None:
+    """Add the scenarios of a YAML file, and its problems up to the most that are told.
+
+    Raises:
+        ScenarioError: If there is none.
+    """
+    path, text, listed = document.path, document.text, isinstance(document.data, list)
+    if not document.data:
+        raise ScenarioError(f"{path}: (document): should hold a scenario, and the list is empty.")
+    wrong = 0
+    for number, data in enumerate(document.data if listed else [document.data]):
+        at = (number,) if listed else ()
+        try:
+            also = scenario_problems(data)
+            found.scenarios.append(
+                (
+                    validate(Scenario, data, path, text=text, at=at, also=also, loosely=loose_problems),
+                    f"{path}[{number}]" if listed else str(path),
+                )
+            )
+        except ScenarioError as error:
+            found.problems.append(str(error))
+            wrong += 1
+            if wrong == MAX_PROBLEMS:
+                found.problems.append(f"{path}: {wrong} broken scenarios; the rest was not looked at.")
                 return
 
 

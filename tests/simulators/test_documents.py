@@ -287,6 +287,32 @@ def test_a_broken_json_line_is_named_by_its_number(write, text, says) -> None:
     assert says in complaint(path)
 
 
+def plain(count: int = 3) -> list[dict[str, Any]]:
+    return [s.model_dump(mode="json", exclude={"id"}) for s in load_scenarios("test")[:count]]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_yaml_may_hold_whole_scenarios(write, listed: bool) -> None:
+    rows = plain() if listed else plain(1)
+    path = write(yaml.safe_dump(rows if listed else rows[0], allow_unicode=True), "users.yaml")
+    assert [s.id for s in load_scenarios(str(path))] == [s.id for s in load_scenarios("test")[: len(rows)]]
+
+
+def test_a_broken_scenario_of_a_yaml_list_is_named_by_its_line(write) -> None:
+    rows = plain()
+    rows[1]["need"] = "sleep"
+    text = yaml.safe_dump(rows)
+    line = text.splitlines().index("  need: sleep") + 1
+    with pytest.raises(ScenarioError, match=rf"users.yaml:{line}: need: .*got 'sleep'"):
+        load_scenarios(str(write(text, "users.yaml")))
+
+
+@pytest.mark.parametrize(("text", "says"), [("[]\n", "the list is empty"), ("- 3\n", ":1: .*got 3")])
+def test_a_yaml_list_without_scenarios_is_refused(write, text, says) -> None:
+    with pytest.raises(ScenarioError, match=says):
+        load_scenarios(str(write(text, "users.yaml")))
+
+
 def test_a_json_line_ends_at_a_newline_only(write) -> None:
     data = scenario_data()
     data["goal"], data["id"] = "One\u2028two\u0085three.", ""
