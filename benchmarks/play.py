@@ -19,6 +19,7 @@ from empathy_gym.simulators.packaged import read_mapping
 from empathy_gym.simulators.scenario import Scenario
 
 CRISIS_GUARDS: Final = ("policy_harm", "crisis_check")
+_APOSTROPHES: Final = re.compile("['\u2018\u2019`\u00b4]")
 HELP: Final = "Type a reply. /why: what the last one did. /quit: stop. /help: this line."
 
 
@@ -33,7 +34,7 @@ def notice() -> str:
 
 def sounds_like_crisis(text: str) -> bool:
     """Return whether a person's words are taken for a crisis of their own. Errs on the side of yes."""
-    plain = text.lower().replace("\u2019", "'")
+    plain = _APOSTROPHES.sub("", text.lower())
     for idiom in _crisis()["idioms"]:
         plain = re.sub(idiom, " ", plain)
     return any(re.search(pattern, plain) for pattern in _crisis()["patterns"])

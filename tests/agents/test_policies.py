@@ -163,9 +163,10 @@ def test_what_the_oracle_keeps_of_looking_ahead_saves_reading_and_changes_no_rep
         ("sb3:x.zip", "There is no file"),
         ("openai:gpt", "needs a model and a URL"),
         ("", "Unknown policy"),
+        (None, "The policy is a NoneType; it must be a name"),
     ],
 )
-def test_a_wrong_policy_is_named_with_a_cure(spec: str, words: str) -> None:
+def test_a_wrong_policy_is_named_with_a_cure(spec: str | None, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_policy(spec)
 

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from empathy_gym.benchmarks import crisis
 from empathy_gym.benchmarks.play import Game, notice, sounds_like_crisis
 from empathy_gym.envs.setting import ChatSetting
 
@@ -79,6 +80,16 @@ def test_crisis_words_stop_the_game_with_the_notice(words):
     text = played("Hm.", words, "never read")
     assert notice().splitlines()[0] in text and "not a counsellor" in text
     assert text.rstrip().endswith("stored.")
+
+
+def test_crisis_words_are_told_from_idioms_on_lines_that_somebody_else_wrote():
+    found = {count.what: count for count in crisis.counts()}
+    assert found["crisis"].lines >= 70 and len(found["crisis"].taken) >= 0.95 * found["crisis"].lines
+    assert found["harmless"].lines >= 110 and len(found["harmless"].taken) <= 0.02 * found["harmless"].lines
+    # What users say is no crisis, and what is said to them is about theirs.
+    for what in ("the users' sentences", "labelled replies"):
+        assert found[what].lines > 1000 and found[what].taken == ()
+    assert str(found["crisis"]).startswith("crisis: ")
 
 
 @pytest.mark.parametrize(
