@@ -83,6 +83,7 @@ class Report:
         readings: Values compared with a fresh reading: levels, kinds, items, evidence, lines.
         misread: Those that did not match.
         readings_skipped: Episodes that were not read afresh, by reason.
+        unread: Those of them that should have been.
         damaged: Lines that cannot be read, and episodes that cannot be checked.
         mismatches: The first of the mismatches of each episode.
         notes: What else there is to say.
@@ -99,6 +100,7 @@ class Report:
     readings: int = 0
     misread: int = 0
     readings_skipped: dict[str, int] = field(default_factory=dict)
+    unread: int = 0
     damaged: list[str] = field(default_factory=list)
     mismatches: list[Mismatch] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -106,7 +108,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether something was verified and all of it held, and whatever was to be read afresh was."""
-        bad = self.damaged or self.mismatches or self.wrong or self.misread or self.readings_skipped
+        bad = self.damaged or self.mismatches or self.wrong or self.misread or self.unread
         return self.episodes > 0 and not bad
 
 
@@ -226,6 +228,7 @@ class Verifier:
         embedded = perceiver.startswith("embedded") and self._reader.startswith("embedded")
         if perceiver != self._reader and not embedded:
             _count(self.report.readings_skipped, perceiver)
+            self.report.unread += 1
             return
         self._perceivers.add(perceiver)
         self._said += said

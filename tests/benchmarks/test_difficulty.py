@@ -105,6 +105,7 @@ def record(scenario, emotion):
     return SimpleNamespace(
         policy="p", scenario=scenario, seeds=SimpleNamespace(repeat=0), final_emotion=emotion, outcome="timeout",
         truncated=False, turns=(), episode_return=0.0, privileged=False, scored_by="rule", determinism="exact",
+        safety=None,
     )  # fmt: skip
 
 
