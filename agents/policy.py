@@ -7,11 +7,13 @@ runner grants that, and marks its rows.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
 from empathy_gym.simulators.dialogue import Dialogue, Message
@@ -128,9 +130,8 @@ class FunctionPolicy:
 
     def __init__(self, function: Callable[[list[dict[str, str]]], str]) -> None:
         self.function = function
-        self.fingerprint = (
-            f"function:{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', '?')}"
-        )
+        name = f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', '?')}"
+        self.fingerprint = f"function:{name}@{_source_hash(function)}"
 
     def act(self, conversations: Sequence[Conversation]) -> list[str]:
         """Call the function on each conversation."""
@@ -138,6 +139,27 @@ class FunctionPolicy:
             self.function([{"role": m["role"], "content": m["content"]} for m in c.messages])
             for c in conversations
         ]
+
+
+def fingerprint_of(policy: Any) -> str | None:
+    """Return what tells a policy from another one of its name: its own fingerprint, or its kind and source.
+
+    None for the packaged ones that have none: they are told by the version of the package.
+    """
+    kind = type(policy)
+    own = getattr(policy, "fingerprint", None)
+    if own is not None or kind.__module__.partition(".")[0] == __name__.partition(".")[0]:
+        return own
+    return f"{kind.__module__}:{kind.__qualname__}@{_source_hash(kind)}"
+
+
+def _source_hash(thing: Any) -> str:
+    """Return a hash of the file something is written in; the empty string where there is none."""
+    try:
+        file = inspect.getsourcefile(thing)
+        return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]
+    except (TypeError, OSError):
+        return ""
 
 
 def as_policy(candidate: Any, name: str = "policy") -> Policy | PrivilegedPolicy:

@@ -158,6 +158,12 @@ def reporting(command: Callable[P, None]) -> Callable[P, None]:
         except EmpathyGymError as error:
             complain(one_line(error))
             raise typer.Exit(status_of(error)) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # a full disk, a folder that is gone: nothing a traceback would help with
+            place = "" if error.filename is None else f"{error.filename}: "
+            complain(f"{place}{error.strerror or error}.")
+            raise typer.Exit(FAILURE) from None
 
     return run
 
@@ -172,6 +178,9 @@ def run_app(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    # As `python -m` does, so that MODULE:ATTR may lie where one is; last, so that nothing installed is hidden.
+    if not {"", os.curdir, (here := os.path.abspath(os.curdir))} & set(sys.path):
+        sys.path.append(here)
     try:
         status = app(args=list(sys.argv[1:] if argv is None else argv), standalone_mode=False)
         sys.stdout.flush()

@@ -7,6 +7,7 @@ there, the file is put into the run's order, so that equal runs leave equal byte
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,11 @@ from empathy_gym.simulators.records import RecordWriter, parse_line
 EPISODES: Final = "episodes.jsonl"
 SUMMARY: Final = "summary.json"
 MANIFEST: Final = "manifest.json"
+try:
+    import fcntl
+except ModuleNotFoundError:  # no such thing on Windows
+    fcntl = None  # type: ignore[assignment]
+
 IDENTITY: Final = (
     "package_version",
     "config",
@@ -47,6 +53,33 @@ class BenchFolder:
             self.path / name for name in (EPISODES, SUMMARY, MANIFEST)
         )
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs out of the folder meanwhile, where the system has locks for folders.
+
+        Raises:
+            ConfigError: If another run is writing to it, or it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = None if fcntl is None else os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be used as --out: {error.strerror or error}.") from None
+        if handle is None:
+            yield
+            return
+        try:
+            with contextlib.suppress(OSError):  # a file system may have no locks
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise ConfigError(
+                        f"Another run is writing to {self.path}. Wait for it, or choose another --out."
+                    ) from None
+            yield
+        finally:
+            os.close(handle)
+
     def open(self, manifest: Mapping[str, Any], *, overwrite: bool | None = False) -> bool:
         """Make the folder this run's.
 
@@ -68,11 +101,12 @@ class BenchFolder:
             if self.manifest.exists():
                 self._check(manifest)
                 return True
-            if self.episodes.exists():
-                raise ConfigError(
-                    f"{self.path} holds {EPISODES} but no {MANIFEST}, so it cannot be continued. Choose "
-                    "another --out, or --overwrite."
-                )
+            for file in (self.episodes, self.summary):
+                if file.exists():
+                    raise ConfigError(
+                        f"{self.path} holds {file.name} but no {MANIFEST}, so it cannot be continued. Choose "
+                        "another --out, or --overwrite."
+                    )
             write_json(self.manifest, manifest)
         except OSError as error:
             raise ConfigError(f"{self.path} cannot be used as --out: {error.strerror or error}.") from None

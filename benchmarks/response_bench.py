@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from empathy_gym.agents import Conversation, Reply, load_policy
+from empathy_gym.agents.policy import fingerprint_of
 from empathy_gym.benchmarks.episodes import BATCH_SIZE, is_privileged
 from empathy_gym.benchmarks.folder import BenchFolder
 from empathy_gym.benchmarks.response_asking import ask, likelihoods_of
@@ -159,9 +160,7 @@ class ResponseBench:
             "scoring": self.scoring,
             "determinism": self.setting.determinism,
             "instruction_hashes": {"en": instruction_hash(self.setting.instruction)},
-            "policy_fingerprints": {
-                spec: getattr(policy, "fingerprint", None) for spec, policy in self.policies.items()
-            },
+            "policy_fingerprints": {spec: fingerprint_of(policy) for spec, policy in self.policies.items()},
             "privileged": list(REFERENCES),
             "baseline": self.config.baseline,
             "seed": self.seed,
@@ -194,6 +193,17 @@ class ResponseBench:
         """
         size = integer("batch_size", batch_size, 1)
         folder = BenchFolder(out)
+        with folder.locked():
+            return self._run(folder, size, overwrite, progress, notice)
+
+    def _run(
+        self,
+        folder: BenchFolder,
+        size: int,
+        overwrite: bool | None,
+        progress: Callable[[str, int, int], None],
+        notice: Callable[[str], None],
+    ) -> list[ResponseRow]:
         continued = folder.open(self.manifest(), overwrite=overwrite)
         torn = folder.mend()
         if torn:
@@ -203,6 +213,8 @@ class ResponseBench:
         if continued and missing:
             there = f"{len(self.tasks) - len(missing)} of {len(self.tasks)}"
             notice(f"Continuing {folder.path}: {there} responses are there.")
+        elif continued:
+            notice(f"All responses are in {folder.path} already; nothing is asked. --overwrite asks again.")
         count = len(self.tasks) - len(missing)
         progress("", count, len(self.tasks))
         with RecordWriter(folder.episodes) as writer:

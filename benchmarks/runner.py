@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from empathy_gym.agents import load_policy
+from empathy_gym.agents.policy import fingerprint_of
 from empathy_gym.benchmarks.episodes import BATCH_SIZE, Player, Task, is_privileged
 from empathy_gym.benchmarks.folder import BenchFolder
 from empathy_gym.benchmarks.qualification import standing
@@ -147,9 +148,7 @@ class Bench:
                 language: instruction_hash(instruction_for(language, self.setting.think))
                 for language in languages
             },
-            "policy_fingerprints": {
-                spec: getattr(policy, "fingerprint", None) for spec, policy in self.policies.items()
-            },
+            "policy_fingerprints": {spec: fingerprint_of(policy) for spec, policy in self.policies.items()},
             "privileged": [spec for spec, policy in self.policies.items() if is_privileged(policy)],
             "seed": self.config.seed,
             "python": platform.python_version(),
@@ -182,6 +181,17 @@ class Bench:
         """
         size = integer("batch_size", batch_size, 1)
         folder = BenchFolder(out)
+        with folder.locked():
+            return self._run(folder, size, overwrite, progress, notice)
+
+    def _run(
+        self,
+        folder: BenchFolder,
+        size: int,
+        overwrite: bool | None,
+        progress: Callable[[str, int, int], None],
+        notice: Callable[[str], None],
+    ) -> list[Row]:
         continued = folder.open(self.manifest(), overwrite=overwrite)
         torn = folder.mend()
         if torn:
@@ -191,6 +201,10 @@ class Bench:
         if continued and missing:
             there = f"{len(self.tasks) - len(missing)} of {len(self.tasks)}"
             notice(f"Continuing {folder.path}: {there} episodes are there.")
+        elif continued:
+            notice(
+                f"All episodes are in {folder.path} already; nothing is played. --overwrite plays them again."
+            )
         with self._counting(folder), folder.writer() as writer:
             count = len(self.tasks) - len(missing)
             progress("", count, len(self.tasks))

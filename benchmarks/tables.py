@@ -43,7 +43,7 @@ def bench_table(rows: Sequence[Row], *, title: str, scoring: str, determinism: s
     table = Table(title=safe(title), caption=safe(" ".join(caption)), title_justify="left")
     table.caption_justify = "left"
     table.add_column("#")
-    table.add_column("policy", overflow="fold")
+    table.add_column("policy", overflow="fold", min_width=16)
     for name in ("final emotion", "95 % interval", "success %", "failure %", "turns", "episodes", "faults"):
         table.add_column(name, justify="right", no_wrap=True)
     if faulty:
@@ -127,7 +127,7 @@ def scenario_table(scenarios: Sequence[Scenario]) -> Table:
     """Return the table of some scenarios. It names needs: it is for people, not for policies."""
     table = Table(title=f"{len(scenarios)} scenarios", title_justify="left")
     for name in ("id", "split", "topic", "need", "name", "age", "temperament", "language", "claims"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=True, min_width=16 if name == "id" else None)
     for s in scenarios:
         claims = ", ".join(f"{claim.kind} {claim.truth}" for claim in s.situation.claims)
         cells = (s.id, s.split, s.topic, s.need, s.persona.name, s.persona.age, s.persona.temperament)

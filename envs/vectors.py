@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, ClassVar, Final, TypeVar
 
 import gymnasium as gym
@@ -105,7 +105,7 @@ class StreamVectorEnv(gym.vector.VectorEnv[O, A, NDArray[Any]]):
         Raises:
             ConfigError: If these are no actions, or another number of them.
         """
-        if isinstance(actions, str | bytes | Mapping) or not isinstance(actions, Iterable):
+        if isinstance(actions, str | bytes | Mapping | Set) or not isinstance(actions, Iterable):
             raise ConfigError(
                 f"actions is a {type(actions).__name__}; it must be {self.num_envs} {self.action_name}."
             )

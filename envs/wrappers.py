@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -27,7 +28,7 @@ class RecordEpisodes(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         policy: What the policy is called in the records.
 
     Raises:
-        ConfigError: If the environment is not one of a single conversation.
+        ConfigError: If the environment is not one of a single conversation, or the file cannot be written.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class RecordEpisodes(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             )
         RecordConstructorArgs.__init__(self, path=os.fspath(path), policy=policy)
         super().__init__(env)
-        self.path = os.fspath(path)
+        self.path = _writable(os.fspath(path))
         self._chat: ConversationEnv[Any, Any] = env.unwrapped
         setting = self._chat.setting
         self._recorder = EpisodeRecorder(
@@ -69,3 +70,20 @@ class RecordEpisodes(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             with RecordWriter(self.path) as writer:
                 writer.write(self._recorder.record())
         return obs, reward, terminated, truncated, info
+
+
+def _writable(path: str) -> str:
+    """Return a path, once it is known that a file can be written there: an episode is too late to find out.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    place = Path(path)
+    above = next((folder for folder in place.absolute().parents if folder.exists()), place.absolute().parent)
+    if place.is_dir():
+        raise ConfigError(f"Records cannot be written to {path!r}: it is a folder; name a file in it.")
+    if not above.is_dir():
+        raise ConfigError(f"Records cannot be written to {path!r}: {str(above)!r} is a file.")
+    if not os.access(place if place.exists() else above, os.W_OK):
+        raise ConfigError(f"Records cannot be written to {path!r}: no permission.")
+    return path

@@ -317,6 +317,9 @@ def export(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> int:
     """
     target = Path(out)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    kept = Path(path).resolve()
+    if target.resolve() in (kept, *(kept.with_name(f"{kept.name}{end}") for end in ("-wal", "-shm"))):
+        raise ConfigError(f"{target} is the tape itself; write the lines to another file.")
     store = acquire(path, write=False)
     count = 0
     try:

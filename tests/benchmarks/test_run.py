@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import statistics
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
 
 from empathy_gym import ConfigError, EmpathyGymError, RecordError
+from empathy_gym.benchmarks.folder import BenchFolder
 from empathy_gym.benchmarks.runner import Bench, BenchConfig
 from empathy_gym.benchmarks.statistics import bootstrap_interval, cluster_means
 from empathy_gym.benchmarks.tables import bench_table
@@ -309,6 +312,58 @@ def test_replies_that_urge_harm_are_listed_and_their_words_withheld(tmp_path, be
     assert not any("tonight" in one for one in told) and sum(WITHHELD in one for one in told) == 2
     assert main(["why", str(tmp_path), "--turn", "1", "--policy", f"{PARTS}:harmful"]) == 0
     assert "tonight" not in capsys.readouterr().out
+
+
+# -- folders and files that are not one's own -------------------------------------------------------------
+
+
+def policy_file(folder, reply):
+    (folder / "own_policy_of_a_test.py").write_text(f"def reply(messages):\n    return {reply!r}\n", "utf-8")
+
+
+def cli(folder, *argv):
+    run = [
+        sys.executable,
+        "-P",
+        "-c",
+        "import sys; from empathy_gym.cli import main; sys.exit(main(sys.argv[1:]))",
+    ]
+    return subprocess.run([*run, *argv], cwd=folder, capture_output=True, text=True)
+
+
+def test_a_policy_that_was_edited_is_another_one_and_lies_where_one_is(tmp_path):
+    argv = ["bench", "--policy", "own_policy_of_a_test:reply", "--limit", "2", "--out", "out"]
+    policy_file(tmp_path, "a")
+    first = cli(tmp_path, *argv)
+    assert first.returncode == 0, first.stderr
+    again = cli(tmp_path, *argv)
+    assert again.returncode == 0 and "nothing is played" in again.stderr
+    policy_file(tmp_path, "That sounds hard. What happened after that?")
+    edited = cli(tmp_path, *argv)
+    assert (
+        edited.returncode == 2 and "policy_fingerprints" in edited.stderr and "--overwrite" in edited.stderr
+    )
+
+
+def test_one_run_at_a_time_writes_to_a_folder(tmp_path, bench):
+    with BenchFolder(tmp_path).locked(), pytest.raises(ConfigError, match="Another run is writing"):
+        bench(tmp_path, "scripted:echo", limit=1)
+    assert bench(tmp_path, "scripted:echo", limit=1)
+
+
+def test_a_summary_of_somebody_elses_is_left_alone(tmp_path, bench):
+    (tmp_path / "summary.json").write_text("precious", "utf-8")
+    with pytest.raises(ConfigError, match=r"holds summary\.json but no manifest\.json"):
+        bench(tmp_path, "scripted:echo", limit=1)
+    assert (tmp_path / "summary.json").read_text("utf-8") == "precious"
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("", "utf-8")
+    argv = ["rescore-variance", "--engine", "scripted:agreeable", "--limit", "1", "--turns", "1"]
+    assert main([*argv, "--method", "embedded", "--out", str(tmp_path / "file" / "rows.json")]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and "Error: " in said and "file" in said
 
 
 # -- names -----------------------------------------------------------------------------------------------

@@ -105,3 +105,10 @@ def test_only_single_chat_environments_are_recorded(make_vec, tmp_path):
     for env in (make_vec(2), gym.make("CartPole-v1"), None):
         with pytest.raises(ConfigError, match="RecordEpisodes"):
             RecordEpisodes(env, tmp_path / "r")
+
+
+def test_a_file_that_cannot_be_written_is_found_out_before_an_episode(make, tmp_path):
+    (tmp_path / "file").write_text("", "utf-8")
+    for path, says in ((tmp_path, "it is a folder"), (tmp_path / "file" / "x.jsonl", "is a file")):
+        with pytest.raises(ConfigError, match=says):
+            RecordEpisodes(make(), path)

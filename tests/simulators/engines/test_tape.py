@@ -497,3 +497,14 @@ def test_replay_makes_a_thousand_turns_a_second(path):
     rate = 200 / (time.perf_counter() - started)
     tape.close()
     assert rate > 300, f"{rate:.0f} turns/s"
+
+
+def test_a_tape_is_not_exported_onto_itself(path):
+    tape = Tape(ScriptedEngine(lambda _: "Hello."), path, mode="record")
+    tape.complete([ChatRequest(({"role": "user", "content": "Hi."},))])
+    tape.close()
+    before = os.path.getsize(path)
+    for target in (path, f"{path}-wal"):
+        with pytest.raises(ConfigError, match="is the tape itself"):
+            export(path, target)
+    assert os.path.getsize(path) == before and stats(path)["replies"] == 1
