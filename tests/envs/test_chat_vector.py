@@ -366,7 +366,7 @@ def test_a_step_before_the_first_reset_asks_for_a_reset(make_vec):
         envs.reset(options={"reset_mask": np.array([True, False])})
 
 
-@pytest.mark.parametrize("actions", ["ab", ["a"], ["a", 3], 5, [None, "a"]])
+@pytest.mark.parametrize("actions", ["ab", {"a", "b"}, ["a"], ["a", 3], 5, [None, "a"]])
 def test_wrong_actions_are_refused(make_vec, actions):
     envs = make_vec(2)
     envs.reset(seed=0)
