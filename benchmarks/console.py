@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -179,8 +180,9 @@ def run_app(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     # As `python -m` does, so that MODULE:ATTR may lie where one is; last, so that nothing installed is hidden.
-    if not {"", os.curdir, (here := os.path.abspath(os.curdir))} & set(sys.path):
-        sys.path.append(here)
+    with contextlib.suppress(OSError):  # a folder that was removed meanwhile
+        if not {"", (here := os.getcwd())} & set(sys.path):
+            sys.path.append(here)
     try:
         status = app(args=list(sys.argv[1:] if argv is None else argv), standalone_mode=False)
         sys.stdout.flush()

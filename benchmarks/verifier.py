@@ -195,9 +195,10 @@ class Verifier:
         )
         yield same(None, "rule_hash", record.rule_hash, rule.hash)
         yield same(None, "fingerprint", parts.get("rule"), rule.fingerprint)
-        for name, recorded, given in _given(record):
+        scenario = scenario_of(record.scenario, self._extra)
+        for name, recorded, given in _given(record, scenario):
             yield same(0, name, recorded, given)
-        dialogue = begun(user, record, scenario_of(record.scenario, self._extra))
+        dialogue = begun(user, record, scenario)
         yield same(0, "trust", record.initial.trust, dialogue.state.trust)
         yield same(0, "opening", record.opening, dialogue.last_line)
         reward = make_reward(record.reward) if record.reward in registered_rewards() else None
@@ -285,17 +286,18 @@ def _answers(reader: User, items: Sequence[_Said]) -> list[Dialogue | TapeMiss]:
         return [answer for item in items for answer in _answers(reader, [item])]
 
 
-def _given(record: EpisodeRecord) -> Iterator[tuple[str, Any, Any]]:
+def _given(record: EpisodeRecord, scenario: Scenario) -> Iterator[tuple[str, Any, Any]]:
     """Yield (name, recorded, given) of what the environment was made with, as far as the record tells it."""
     resumed = bool(record.turns) and record.turns[0].reward is None
     given = record.env_kwargs
     yield "reward", record.reward, given.get("reward", "delta")
     yield "difficulty", record.difficulty, given.get("difficulty") or record.difficulty
     yield "max_turns", record.max_turns, given.get("max_turns") or record.max_turns
-    emotion = given.get("initial_emotion")
     # A dialogue that was gone on with keeps the emotion it began with.
-    if emotion is not None and not resumed:
-        yield "initial.emotion", record.initial.emotion, emotion
+    if not resumed:
+        emotion = given.get("initial_emotion")
+        own = scenario.at(record.difficulty).initial_emotion if emotion is None else emotion
+        yield "initial.emotion", record.initial.emotion, own
 
 
 def _missing(record: EpisodeRecord, at: int) -> Iterator[tuple[str, str | None]]:

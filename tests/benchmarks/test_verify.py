@@ -126,6 +126,11 @@ def test_a_record_that_contradicts_itself_is_found(run, name):
     assert only_mismatch(verify(change(run, FORGED[name]))).field == name
 
 
+def test_a_start_that_is_not_the_users_own_is_found(run):
+    file = change(run, lambda record: record["initial"].update(emotion=record["initial"]["emotion"] + 9))
+    assert only_mismatch(verify(file)).field == "initial.emotion"
+
+
 @pytest.mark.parametrize("name", ["heard", "line", "action", "reward"])
 def test_what_a_scored_turn_cannot_lack_is_missed(run, name):
     file = change(run, lambda record: record["turns"][1].update({name: None}))
