@@ -7,17 +7,16 @@ runner grants that, and marks its rows.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
 from empathy_gym.simulators.dialogue import Dialogue, Message
 from empathy_gym.simulators.errors import ConfigError, did_you_mean
+from empathy_gym.simulators.hashing import file_hash
 
 ENTRY_POINT_GROUP: Final = "empathy_gym.policies"
 VALID: Final = (
@@ -157,7 +156,7 @@ def _source_hash(thing: Any) -> str:
     """Return a hash of the file something is written in; the empty string where there is none."""
     try:
         file = inspect.getsourcefile(thing)
-        return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]
+        return "" if file is None else file_hash(file)[:12]
     except (TypeError, OSError):
         return ""
 

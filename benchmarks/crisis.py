@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from empathy_gym.benchmarks.console import out
+from empathy_gym.benchmarks.console import print_lines
 from empathy_gym.benchmarks.findings import wilson_interval
 from empathy_gym.benchmarks.labelled import load_replies
 from empathy_gym.benchmarks.play import sounds_like_crisis
@@ -58,5 +58,4 @@ def counts() -> list[Count]:
 
 
 if __name__ == "__main__":
-    for count in counts():
-        out().print(str(count), markup=False, highlight=False, soft_wrap=True)
+    print_lines(counts())

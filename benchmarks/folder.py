@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,14 +19,14 @@ from empathy_gym.simulators.errors import ConfigError, RecordError
 from empathy_gym.simulators.files import write_json
 from empathy_gym.simulators.records import RecordWriter, parse_line
 
-EPISODES: Final = "episodes.jsonl"
-SUMMARY: Final = "summary.json"
-MANIFEST: Final = "manifest.json"
 try:
     import fcntl
 except ModuleNotFoundError:  # no such thing on Windows
     fcntl = None  # type: ignore[assignment]
 
+EPISODES: Final = "episodes.jsonl"
+SUMMARY: Final = "summary.json"
+MANIFEST: Final = "manifest.json"
 IDENTITY: Final = (
     "package_version",
     "config",
@@ -79,6 +79,34 @@ class BenchFolder:
             yield
         finally:
             os.close(handle)
+
+    @contextlib.contextmanager
+    def taken_up(
+        self, manifest: Mapping[str, Any], *, overwrite: bool | None, notice: Callable[[str], None]
+    ) -> Iterator[bool]:
+        """Make the folder this run's alone, and mend it; yield whether a run is continued.
+
+        Args:
+            manifest: What the run is.
+            overwrite: As for `open`.
+            notice: Told in words about a dropped line.
+
+        Raises:
+            ConfigError: If the folder holds another run, or another run is writing to it.
+            RecordError: If an earlier line is damaged.
+        """
+        with self.locked():
+            continued = self.open(manifest, overwrite=overwrite)
+            torn = self.mend()
+            if torn:
+                notice(torn)
+            yield continued
+
+    def standing(self, what: str, there: int, wanted: int) -> str:
+        """Return in words how far a run that is continued has come."""
+        if there < wanted:
+            return f"Continuing {self.path}: {there} of {wanted} {what} are there."
+        return f"All {what} are in {self.path} already; nothing is played. --overwrite plays them again."
 
     def open(self, manifest: Mapping[str, Any], *, overwrite: bool | None = False) -> bool:
         """Make the folder this run's.

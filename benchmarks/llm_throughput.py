@@ -22,7 +22,7 @@ import empathy_gym  # noqa: F401  (registers the environments)
 from empathy_gym.benchmarks.throughput import rates, varied_replies, vector_rates
 from empathy_gym.simulators.config import SimulatorConfig
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, derive_seed
-from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, model_of, revision_of
+from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, identity_of, model_of
 from empathy_gym.simulators.engines.ledger import Ledger
 from empathy_gym.simulators.library.compiler import load_scenarios
 from empathy_gym.simulators.llm.compose import check, composed, engine_of
@@ -140,7 +140,7 @@ class Watched:
     inside: float = 0.0
 
     def __post_init__(self) -> None:
-        self.model, self.revision = model_of(self.engine), revision_of(self.engine)
+        self.model, self.revision = identity_of(self.engine)
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """Complete, and note requests, replies and time."""

@@ -22,7 +22,7 @@ from empathy_gym.simulators.appraisal import Appraisal
 from empathy_gym.simulators.config import build_user
 from empathy_gym.simulators.dialogue import BeginRequest, Dialogue, Fault, derive_seed, perception_request
 from empathy_gym.simulators.embedded.perceiver import EmbeddedPerceiver
-from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, model_of, revision_of
+from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, identity_of, model_of
 from empathy_gym.simulators.engines.ledger import Counted, Ledger
 from empathy_gym.simulators.errors import ConfigError
 from empathy_gym.simulators.llm.direct import DirectJudge, DirectRule
@@ -166,7 +166,7 @@ class Chunked:
 
     def __init__(self, engine: ChatEngine, size: int) -> None:
         self.engine, self.size = engine, size
-        self.model, self.revision = model_of(engine), revision_of(engine)
+        self.model, self.revision = identity_of(engine)
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """Complete in chunks."""

@@ -193,39 +193,22 @@ class ResponseBench:
         """
         size = integer("batch_size", batch_size, 1)
         folder = BenchFolder(out)
-        with folder.locked():
-            return self._run(folder, size, overwrite, progress, notice)
-
-    def _run(
-        self,
-        folder: BenchFolder,
-        size: int,
-        overwrite: bool | None,
-        progress: Callable[[str, int, int], None],
-        notice: Callable[[str], None],
-    ) -> list[ResponseRow]:
-        continued = folder.open(self.manifest(), overwrite=overwrite)
-        torn = folder.mend()
-        if torn:
-            notice(torn)
-        done = set(identities(folder.episodes))
-        missing = [task for task in self.tasks if task not in done]
-        if continued and missing:
-            there = f"{len(self.tasks) - len(missing)} of {len(self.tasks)}"
-            notice(f"Continuing {folder.path}: {there} responses are there.")
-        elif continued:
-            notice(f"All responses are in {folder.path} already; nothing is asked. --overwrite asks again.")
-        count = len(self.tasks) - len(missing)
-        progress("", count, len(self.tasks))
-        with RecordWriter(folder.episodes) as writer:
-            for spec in (*REFERENCES, *self.config.policies):
-                tasks = [task for task in missing if task[0] == spec]
-                for start in range(0, len(tasks), size):
-                    for record in self.play(spec, tasks[start : start + size]):
-                        writer.write(record)
-                        count += 1
-                    progress(spec, count, len(self.tasks))
-        return finish(folder, self.tasks, self.config.baseline)
+        with folder.taken_up(self.manifest(), overwrite=overwrite, notice=notice) as continued:
+            done = set(identities(folder.episodes))
+            missing = [task for task in self.tasks if task not in done]
+            count = len(self.tasks) - len(missing)
+            if continued:
+                notice(folder.standing("responses", count, len(self.tasks)))
+            progress("", count, len(self.tasks))
+            with RecordWriter(folder.episodes) as writer:
+                for spec in (*REFERENCES, *self.config.policies):
+                    tasks = [task for task in missing if task[0] == spec]
+                    for start in range(0, len(tasks), size):
+                        for record in self.play(spec, tasks[start : start + size]):
+                            writer.write(record)
+                            count += 1
+                        progress(spec, count, len(self.tasks))
+            return finish(folder, self.tasks, self.config.baseline)
 
     def play(self, spec: str, tasks: Sequence[tuple[str, str, int]]) -> list[ResponseRecord]:
         """Return the records of some of a policy's responses."""

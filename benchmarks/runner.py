@@ -181,39 +181,20 @@ class Bench:
         """
         size = integer("batch_size", batch_size, 1)
         folder = BenchFolder(out)
-        with folder.locked():
-            return self._run(folder, size, overwrite, progress, notice)
-
-    def _run(
-        self,
-        folder: BenchFolder,
-        size: int,
-        overwrite: bool | None,
-        progress: Callable[[str, int, int], None],
-        notice: Callable[[str], None],
-    ) -> list[Row]:
-        continued = folder.open(self.manifest(), overwrite=overwrite)
-        torn = folder.mend()
-        if torn:
-            notice(torn)
-        done = {score.identity for _, _, score in folder.scores()}
-        missing = [task for task in self.tasks if task.identity not in done]
-        if continued and missing:
-            there = f"{len(self.tasks) - len(missing)} of {len(self.tasks)}"
-            notice(f"Continuing {folder.path}: {there} episodes are there.")
-        elif continued:
-            notice(
-                f"All episodes are in {folder.path} already; nothing is played. --overwrite plays them again."
-            )
-        with self._counting(folder), folder.writer() as writer:
+        with folder.taken_up(self.manifest(), overwrite=overwrite, notice=notice) as continued:
+            done = {score.identity for _, _, score in folder.scores()}
+            missing = [task for task in self.tasks if task.identity not in done]
             count = len(self.tasks) - len(missing)
-            progress("", count, len(self.tasks))
-            for spec in self.config.policies:
-                for record in self.play(spec, [task for task in missing if task.policy == spec], size):
-                    writer.write(record)
-                    count += 1
-                    progress(spec, count, len(self.tasks))
-        return folder.finish([task.identity for task in self.tasks], self.qualification)
+            if continued:
+                notice(folder.standing("episodes", count, len(self.tasks)))
+            with self._counting(folder), folder.writer() as writer:
+                progress("", count, len(self.tasks))
+                for spec in self.config.policies:
+                    for record in self.play(spec, [task for task in missing if task.policy == spec], size):
+                        writer.write(record)
+                        count += 1
+                        progress(spec, count, len(self.tasks))
+            return folder.finish([task.identity for task in self.tasks], self.qualification)
 
     @contextlib.contextmanager
     def _counting(self, folder: BenchFolder) -> Iterator[None]:

@@ -7,14 +7,7 @@ from typing import Any, Final
 
 from empathy_gym.agents.policy import Conversation, Reply
 from empathy_gym.simulators.dialogue import derive_seed
-from empathy_gym.simulators.engines.base import (
-    ChatEngine,
-    ChatReply,
-    ChatRequest,
-    close,
-    model_of,
-    revision_of,
-)
+from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, close, identity_of
 from empathy_gym.simulators.errors import ConfigError, unknown_name
 
 KINDS: Final = ("openai", "vllm", "hf")
@@ -67,7 +60,7 @@ class EnginePolicy:
     @property
     def fingerprint(self) -> str:
         """The model, its revision and how it is sampled; no address and no key."""
-        model, revision = model_of(self.engine), revision_of(self.engine)
+        model, revision = identity_of(self.engine)
         name = f"{model}@{revision}" if revision else model
         sampling = f"temperature={self.temperature:g}, top_p={self.top_p:g}, max_tokens={self.max_tokens}"
         stop = f", stop={list(self.stop)}" if self.stop else ""

@@ -91,6 +91,11 @@ def revision_of(engine: ChatEngine) -> str:
     return str(getattr(engine, "revision", None) or "")
 
 
+def identity_of(engine: ChatEngine) -> tuple[str, str]:
+    """Return the name of an engine's model and its revision."""
+    return model_of(engine), revision_of(engine)
+
+
 def close(engine: ChatEngine) -> None:
     """Free what an engine holds, if there is anything to free."""
     closing = getattr(engine, "close", None)

@@ -9,14 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from empathy_gym.simulators.engines.base import (
-    ChatEngine,
-    ChatReply,
-    ChatRequest,
-    close,
-    model_of,
-    revision_of,
-)
+from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, close, identity_of
 from empathy_gym.simulators.errors import ConfigError
 
 ROLES: Final = ("perceiver", "speaker", "policy")
@@ -182,7 +175,7 @@ class Counted:
         if not role or role == "total":
             raise ConfigError(f"The role is {role!r}; use one of {', '.join(ROLES)} or another name.")
         self.engine, self.ledger, self.role = engine, ledger, role
-        self.model, self.revision = model_of(engine), revision_of(engine)
+        self.model, self.revision = identity_of(engine)
 
     def __repr__(self) -> str:
         return f"Counted({self.engine!r}, role={self.role!r})"

@@ -24,14 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from empathy_gym.simulators.engines.base import (
-    ChatEngine,
-    ChatReply,
-    ChatRequest,
-    close,
-    model_of,
-    revision_of,
-)
+from empathy_gym.simulators.engines.base import ChatEngine, ChatReply, ChatRequest, close, identity_of
 from empathy_gym.simulators.engines.tape_store import TapeStore, acquire, release
 from empathy_gym.simulators.errors import ConfigError, EngineError, RecordError, TapeMiss, unknown_name
 
@@ -153,7 +146,7 @@ class Tape:
 
     def _identity(self, model: str | None, revision: str | None) -> tuple[str, str]:
         if self.engine is not None:
-            return model_of(self.engine), revision_of(self.engine)
+            return identity_of(self.engine)
         known: list[tuple[str, str]] = self._store.models()
         fitting = [m for m in known if model in (None, m[0]) and revision in (None, m[1])]
         if len(fitting) == 1:

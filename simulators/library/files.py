@@ -6,7 +6,8 @@ line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -73,7 +74,7 @@ def read_files(paths: Sequence[Path]) -> Brought:
             if path.suffix in YAML:
                 documents.append(read_document(path))
             elif path.suffix in JSON_LINES:
-                _read_scenarios(path, found)
+                _read_lines(path, found)
             else:
                 valid = ", ".join((*YAML, *JSON_LINES))
                 raise ScenarioError(f"{path}: unknown kind of file {path.suffix!r}; valid: {valid}.")
@@ -127,48 +128,51 @@ def as_temperament(document: _Document) -> Temperament:
     return validate(Temperament, document.data, document.path, text=document.text)
 
 
-def _read_scenarios(path: Path, found: Brought) -> None:
-    """Add the scenarios of a JSON Lines file, and its problems up to the most that are told."""
-    wrong = 0
-    for line, text in read_lines(path):
-        try:
-            data = load_json(path, line, text)
-            also = scenario_problems(data)
-            scenario = validate(Scenario, data, path, line=line, also=also, loosely=loose_problems)
-            found.scenarios.append((scenario, f"{path}:{line}"))
-        except ScenarioError as error:
-            found.problems.append(str(error))
-            wrong += 1
-            if wrong == MAX_PROBLEMS:
-                found.problems.append(f"{path}: {wrong} broken lines; the rest was not looked at.")
-                return
+def _read_lines(path: Path, found: Brought) -> None:
+    """Add the scenarios of a JSON Lines file."""
+
+    def parsed(line: int, text: str) -> Scenario:
+        return _scenario(load_json(path, line, text), path, line=line)
+
+    lines = ((f"{path}:{line}", functools.partial(parsed, line, text)) for line, text in read_lines(path))
+    _add_scenarios(path, found, lines, "lines")
 
 
 def _read_compiled(document: _Document, found: Brought) -> None:
-    """Add the scenarios of a YAML file, and its problems up to the most that are told.
+    """Add the scenarios of a YAML file.
 
     Raises:
         ScenarioError: If there is none.
     """
-    path, text, listed = document.path, document.text, isinstance(document.data, list)
-    if not document.data:
+    path, data, text = document.path, document.data, document.text
+    if not data:
         raise ScenarioError(f"{path}: (document): should hold a scenario, and the list is empty.")
+    listed = [((), data)] if isinstance(data, dict) else [((n,), one) for n, one in enumerate(data)]
+    scenarios = (
+        (f"{path}{list(at) or ''}", functools.partial(_scenario, one, path, text=text, at=at))
+        for at, one in listed
+    )
+    _add_scenarios(path, found, scenarios, "scenarios")
+
+
+def _scenario(data: Any, path: Path, **place: Any) -> Scenario:
+    """Return a whole scenario; `place` says where in its file it stands, as for `validate`."""
+    return validate(Scenario, data, path, also=scenario_problems(data), loosely=loose_problems, **place)
+
+
+def _add_scenarios(
+    path: Path, found: Brought, scenarios: Iterable[tuple[str, Callable[[], Scenario]]], what: str
+) -> None:
+    """Add scenarios, each with its place and how it is had, and their problems up to the most that are told."""
     wrong = 0
-    for number, data in enumerate(document.data if listed else [document.data]):
-        at = (number,) if listed else ()
+    for where, scenario in scenarios:
         try:
-            also = scenario_problems(data)
-            found.scenarios.append(
-                (
-                    validate(Scenario, data, path, text=text, at=at, also=also, loosely=loose_problems),
-                    f"{path}[{number}]" if listed else str(path),
-                )
-            )
+            found.scenarios.append((scenario(), where))
         except ScenarioError as error:
             found.problems.append(str(error))
             wrong += 1
             if wrong == MAX_PROBLEMS:
-                found.problems.append(f"{path}: {wrong} broken scenarios; the rest was not looked at.")
+                found.problems.append(f"{path}: {wrong} broken {what}; the rest was not looked at.")
                 return
 
 
